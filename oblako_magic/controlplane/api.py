@@ -1,0 +1,197 @@
+"""The control plane's own small API, for what AWS has no call for (ADR 0003). Loopback, JSON.
+
+=======  ==================  ==========================================================
+GET      /hello              who answers
+GET      /status             engine, counts, notices
+GET      /instances          ``?since=REVISION&timeout=SECONDS`` waits for a change
+GET      /orphans            what carries our labels and has no record
+POST     /adopt, /remove     ``{"kind", "name"}`` of an orphan
+POST     /stop               end the process; instances keep running
+=======  ==================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+from .. import __version__, names
+from ..engine import Engine, containers, volumes
+from ..errors import EngineError, NotFound, OblakoError
+from ..settings import Settings
+from . import rebuild
+from .intent import Intent, all_instances, view
+from .process import PROTOCOL
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT = 60.0
+
+
+class Api:
+    """Answers the calls.
+
+    Parameters
+    ----------
+    settings : Settings
+    lock : threading.RLock
+        Moto's.
+    intent : Intent
+    store : Store
+    control_plane : str
+        The id of this state directory.
+    engine : callable
+        The connected engine, or ``EngineUnavailable``.
+    wake : callable
+    stop : callable
+        Ends the process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        lock: Any,
+        intent: Intent,
+        store: Store,
+        control_plane: str,
+        *,
+        engine: Callable[[], Engine],
+        wake: Callable[[list[str]], None],
+        stop: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._lock = lock
+        self._intent = intent
+        self._store = store
+        self._control_plane = control_plane
+        self._engine = engine
+        self._wake = wake
+        self._stop = stop
+        self.notices: list[str] = []
+        self.ready = threading.Event()
+
+    def handle(self, method: str, path: str, query: str, body: bytes) -> tuple[str, dict[str, Any]]:
+        """Answer one call: (HTTP status, JSON object)."""
+        import json
+
+        table: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
+            ("GET", "/hello"): self._hello,
+            ("GET", "/status"): self._status,
+            ("GET", "/instances"): self._instances,
+            ("GET", "/orphans"): self._orphans,
+            ("POST", "/adopt"): self._adopt,
+            ("POST", "/remove"): self._remove,
+            ("POST", "/stop"): self._end,
+        }
+        call = table.get((method, path))
+        if call is None:
+            return "404 Not Found", {"error": f"the control plane has no {method} {path}."}
+        try:
+            arguments = json.loads(body) if body else {key: values[0] for key, values in parse_qs(query).items()}
+            if not isinstance(arguments, dict):
+                raise ValueError("not an object")
+            return "200 OK", call(arguments)
+        except (ValueError, KeyError, TypeError) as error:
+            return "400 Bad Request", {"error": f"the control plane can't read the call ({error})."}
+        except NotFound as error:
+            return "404 Not Found", {"error": str(error)}
+        except OblakoError as error:
+            return "409 Conflict", {"error": str(error)}
+
+    def _hello(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "service": "oblako_magic",
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "state_dir": str(self._settings.state_dir),
+        }
+
+    def _status(self, _: dict[str, Any]) -> dict[str, Any]:
+        engine, error = "", ""
+        try:
+            engine = self._engine().title
+        except EngineError as problem:
+            error = str(problem)
+        with self._lock:
+            counts = Counter(instance.state for instance in all_instances())
+        return {**self._hello({}), "engine": engine, "engine_error": error, "counts": dict(counts), "notices": list(self.notices)}
+
+    def _instances(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if "since" in arguments:
+            timeout = min(float(arguments.get("timeout", 0)), _LONGEST_WAIT)
+            self._intent.wait(int(arguments["since"]), timeout)
+        with self._lock:
+            revision = self._intent.revision
+            rows = [view(instance) for instance in all_instances()]
+        return {"revision": revision, "instances": rows}
+
+    def _known(self) -> tuple[set[str], set[str]]:
+        with self._lock:
+            live = {instance.id for instance in all_instances() if instance.state != "terminated"}
+            kept = {instance.id for instance in all_instances() if instance.oblako.root_kept}
+        return live, kept
+
+    def _orphans(self, _: dict[str, Any]) -> dict[str, Any]:
+        engine = self._engine()
+        live, kept = self._known()
+        found = []
+        for container in containers.all_containers(engine):
+            foreign = container.labels.get(names.LABEL_CONTROL_PLANE) != self._control_plane
+            if foreign or container.instance_id not in live:
+                detail = f"{container.status}, image {container.image}"
+                found.append(_orphan("container", names.container_name(container.instance_id), container.instance_id, detail, foreign))
+        for volume in volumes.all_volumes(engine):
+            foreign = volume.labels.get(names.LABEL_CONTROL_PLANE) != self._control_plane
+            instance_id = volume.labels.get(names.LABEL_INSTANCE) or names.instance_id_of(volume.name) or ""
+            if foreign or instance_id not in live | kept:
+                found.append(_orphan("volume", volume.name, instance_id, "holds data", foreign))
+        return {"orphans": found}
+
+    def _find_orphan(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        for orphan in self._orphans({})["orphans"]:
+            if (orphan["kind"], orphan["name"]) == (arguments["kind"], arguments["name"]):
+                return orphan  # type: ignore[no-any-return]
+        raise NotFound(f"no orphaned {arguments['kind']} {arguments['name']}; oblako doctor lists them.")
+
+    def _adopt(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        orphan = self._find_orphan(arguments)
+        if orphan["kind"] != "container":
+            raise OblakoError(f"the volume {orphan['name']} can't be adopted without its container; remove it, or keep it.")
+        if orphan["foreign"]:
+            raise OblakoError(f"{orphan['name']} belongs to another control plane; adopt it there, or remove it there.")
+        container = containers.find(self._engine(), orphan["instance_id"])
+        if container is None:
+            raise NotFound(f"the container {orphan['name']} is gone.")
+        with self._lock:
+            instance = rebuild.rebuild(container)
+            self._intent.scan()
+            version = self._store.touch()
+        self._store.commit(version)
+        self._wake([instance.id])
+        return {"id": instance.id}
+
+    def _remove(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        orphan = self._find_orphan(arguments)
+        if orphan["foreign"]:
+            raise OblakoError(f"{orphan['name']} belongs to another control plane; remove it there, or with the engine's own command.")
+        engine = self._engine()
+        if orphan["kind"] == "container":
+            containers.remove(engine, orphan["instance_id"])
+        else:
+            volumes.remove(engine, orphan["name"])
+        return {"removed": orphan["name"]}
+
+    def _end(self, _: dict[str, Any]) -> dict[str, Any]:
+        threading.Thread(target=self._stop, name="stop", daemon=True).start()
+        return {"stopping": True}
+
+
+def _orphan(kind: str, name: str, instance_id: str, detail: str, foreign: bool) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "instance_id": instance_id, "detail": detail, "foreign": foreign}

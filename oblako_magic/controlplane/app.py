@@ -1,0 +1,207 @@
+"""The endpoint: guard, then moto; after a write save, then wake the loop, then answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import urllib.parse
+from collections.abc import Callable, Iterable
+from typing import Any
+from xml.sax.saxutils import escape
+
+from moto.core.base_backend import BackendDict
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+from ..errors import OblakoError
+from . import semantics
+from .api import Api
+from .guard import Guard
+from .intent import Intent
+from .process import API
+from .store import StateError, Store
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 64 << 20
+_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]*/([^/]+)/aws4_request")
+_READS = re.compile(r"^(Describe|Get|List|Search|Lookup|Head|BatchGet|Query|Scan|Validate|Estimate|Preview|Simulate|Decode)")
+StartResponse = Callable[..., Any]
+
+
+def service_of(environ: dict[str, Any]) -> str:
+    """The service that a request is signed for."""
+    match = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return match.group(1).lower() if match else ""
+
+
+def action_of(environ: dict[str, Any], body: bytes) -> str:
+    """The API action of a request, by the query and the JSON protocols; empty for REST."""
+    target = environ.get("HTTP_X_AMZ_TARGET")
+    if target:
+        return str(target).rpartition(".")[2]
+    for text in (body[:65536].decode("latin-1"), environ.get("QUERY_STRING", "")):
+        match = re.search(r"(?:^|&)Action=(\w+)", text)
+        if match:
+            return match.group(1)
+    return ""
+
+
+def is_write(environ: dict[str, Any], action: str) -> bool:
+    """Whether a request may change state. In doubt it does: saving once too often loses nothing."""
+    if action:
+        return not _READS.match(action)
+    return environ.get("REQUEST_METHOD") not in {"GET", "HEAD", "OPTIONS"}
+
+
+class App:
+    """The WSGI application.
+
+    Parameters
+    ----------
+    lock : threading.RLock
+        Moto is not made for many threads; one request at a time is let in.
+    guard : Guard
+    intent : Intent
+    store : Store
+    api : Api
+        The control plane's own API.
+    wake : callable
+        Tells the loop to look at instances.
+    reset : callable
+        Terminates everything and waits; then moto may forget it.
+    console : callable
+        The console text of an instance.
+    """
+
+    def __init__(
+        self,
+        lock: Any,
+        guard: Guard,
+        intent: Intent,
+        store: Store,
+        api: Api,
+        *,
+        wake: Callable[[Iterable[str]], None],
+        reset: Callable[[], None],
+        console: Callable[[str], str],
+    ) -> None:
+        self._lock = lock
+        self._guard = guard
+        self._intent = intent
+        self._store = store
+        self._api = api
+        self._wake = wake
+        self._reset = reset
+        self._console = console
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._backends = 0
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        try:
+            body = self._body(environ)
+        except ValueError as error:
+            return _answer(start_response, "413 Content Too Large", "text/plain", f"{error}\n".encode())
+        refusal = self._guard.refusal(environ, body)
+        if refusal:
+            log.warning("refused %s %s from %s: %s", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"), environ.get("REMOTE_ADDR"), refusal)
+            return self._error(environ, start_response, "403 Forbidden", "AccessDenied", refusal)
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(API):
+            status, answer = self._api.handle(environ["REQUEST_METHOD"], path[len(API) :], environ.get("QUERY_STRING", ""), body)
+            return _answer(start_response, status, "application/json", json.dumps(answer).encode())
+        try:
+            status, headers, chunks = self._serve(environ, body)
+        except StateError as error:
+            log.error("%s", error)
+            return self._error(environ, start_response, "503 Service Unavailable", "Unavailable", str(error))
+        except OblakoError as error:
+            return self._error(environ, start_response, "500 Internal Server Error", "InternalError", str(error))
+        except Exception as error:
+            log.exception("%s %s", environ.get("REQUEST_METHOD"), path)
+            text = f"moto can't handle the request ({type(error).__name__}: {error})"
+            return self._error(environ, start_response, "500 Internal Server Error", "InternalError", text)
+        start_response(status, headers)
+        return [chunks]
+
+    def _body(self, environ: dict[str, Any]) -> bytes:
+        """Read the request's body, once, and put it back."""
+        if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+            body = environ["wsgi.input"].read(MAX_BODY + 1)
+        else:
+            try:
+                length = int(environ.get("CONTENT_LENGTH") or 0)
+            except ValueError:
+                length = 0
+            if length > MAX_BODY:
+                raise ValueError(f"the request is larger than {MAX_BODY >> 20} MiB")
+            body = environ["wsgi.input"].read(length) if length > 0 else b""
+        if len(body) > MAX_BODY:
+            raise ValueError(f"the request is larger than {MAX_BODY >> 20} MiB")
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+        return bytes(body)
+
+    def _serve(self, environ: dict[str, Any], body: bytes) -> tuple[str, list[tuple[str, str]], bytes]:
+        action = action_of(environ, body)
+        write = is_write(environ, action)
+        if environ.get("PATH_INFO", "").startswith("/moto-api/reset") and environ.get("REQUEST_METHOD") == "POST":
+            self._reset()
+            write = True
+        if action == "GetConsoleOutput":
+            # The engine is asked before moto's lock is taken: it may be slow.
+            fields = urllib.parse.parse_qs(body.decode("latin-1"))
+            semantics.console_output.set(self._console((fields.get("InstanceId") or [""])[0]))
+        changed: list[str] = []
+        version = 0
+        with self._lock:
+            answer = self._ask_moto(environ)
+            backends = _count_backends()
+            # A first look at a region makes its default VPC, whose ids the answer may already carry.
+            if write or backends != self._backends:
+                self._backends = backends
+                changed = self._intent.scan()
+                version = self._store.touch()
+        if version:
+            self._store.commit(version)
+            self._wake(changed)
+        return answer
+
+    def _ask_moto(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
+        captured: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+            captured[:] = [status, headers]
+            return lambda data: None
+
+        result = self._moto.get_application(environ)(environ, start_response)
+        try:
+            data = b"".join(result)
+        finally:
+            close = getattr(result, "close", None)
+            if close:
+                close()
+        return captured[0], captured[1], data
+
+    def _error(self, environ: dict[str, Any], start_response: StartResponse, status: str, code: str, text: str) -> list[bytes]:
+        """An error in the form of the protocol that was spoken, so that clients show its text."""
+        if environ.get("HTTP_X_AMZ_TARGET") or environ.get("PATH_INFO", "").startswith(API):
+            data = json.dumps({"__type": code, "message": text, "error": text}).encode()
+            return _answer(start_response, status, "application/x-amz-json-1.1", data)
+        inner = f"<Code>{code}</Code><Message>{escape(text)}</Message>"
+        if service_of(environ) == "ec2":
+            xml = f"<Response><Errors><Error>{inner}</Error></Errors><RequestID>oblako</RequestID></Response>"
+        else:
+            xml = f"<ErrorResponse><Error><Type>Sender</Type>{inner}</Error><RequestId>oblako</RequestId></ErrorResponse>"
+        return _answer(start_response, status, "text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{xml}'.encode())
+
+
+def _count_backends() -> int:
+    return sum(len(dict.keys(accounts)) for backends in BackendDict._instances for accounts in dict.values(backends))
+
+
+def _answer(start_response: StartResponse, status: str, kind: str, data: bytes) -> list[bytes]:
+    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(data)))])
+    return [data]

@@ -1,0 +1,373 @@
+"""Moto's state as the loop's source: read what should be, write back what is.
+
+The one rule that finds every road into moto: a state in moto's record that we did not write is a wish of
+some client - whichever API, service or stack brought it there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.instances import InstanceState, StateReason
+
+from .. import catalog, names
+from ..engine import publish
+from ..guest import user_data
+from ..model import STATE_CODES, Backing, ContainerSpec, Limits, PortMapping, Reason, parse_publish
+from ..reconcile.loop import Observation
+from ..reconcile.plan import Desired
+from ..settings import Settings
+from . import stacks
+from .semantics import IMAGE_ATTRIBUTE, backing
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+_TRANSITION = {"running": "pending", "stopped": "stopping", "terminated": "shutting-down"}
+_WANTS = {"running": "running", "pending": "running", "stopped": "stopped", "stopping": "stopped"}
+
+
+def boot_id() -> str:
+    """The host's boot, where the system tells it: after another one no container can have been left running."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def tags_of(instance: Any) -> dict[str, str]:
+    """An instance's tags as a dictionary."""
+    return {tag["key"]: tag["value"] for tag in instance.get_tags()}
+
+
+def all_instances() -> Iterator[Any]:
+    """Every instance of every account and region; no backend is made by looking."""
+    for accounts in list(dict.values(ec2_backends)):
+        for backend in list(dict.values(accounts)):
+            for reservation in list(backend.reservations.values()):
+                yield from reservation.instances
+
+
+class Intent:
+    """The loop's source (``reconcile.loop.Source``) over moto's EC2 backends.
+
+    Parameters
+    ----------
+    settings : Settings
+    lock : threading.RLock
+        Moto's; every method takes it.
+    store : Store
+    control_plane : str
+        The id that goes on labels.
+    engine_expected : callable
+        Whether there is, or may soon be, an engine: without one new instances are simulated.
+    """
+
+    def __init__(
+        self, settings: Settings, lock: Any, store: Store, control_plane: str, engine_expected: Callable[[], bool]
+    ) -> None:
+        self._settings = settings
+        self._lock = lock
+        self._store = store
+        self._control_plane = control_plane
+        self._engine_expected = engine_expected
+        self._instances: dict[str, Any] = {}
+        self._boot = boot_id()
+        self.revision = 0
+        self._changed = threading.Condition()
+
+    # -- change feed --------------------------------------------------------------------------------
+
+    def _bump(self) -> None:
+        with self._changed:
+            self.revision += 1
+            self._changed.notify_all()
+
+    def wait(self, revision: int, timeout: float) -> int:
+        """Return when something has changed since ``revision``, or after ``timeout`` seconds; the revision now."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.revision > revision, timeout)
+            return self.revision
+
+    # -- moto -> loop -------------------------------------------------------------------------------
+
+    def scan(self) -> list[str]:
+        """Find what clients have changed; call with moto's lock held, after each write.
+
+        Returns
+        -------
+        list of str
+            The ids of the instances to look at.
+        """
+        changed: list[str] = []
+        found: dict[str, Any] = {}
+        for instance in all_instances():
+            found[instance.id] = instance
+            mine = backing(instance)
+            if instance.id not in self._instances and not mine.written:
+                mine.written = "pending" if instance.state == "running" else instance.state
+                self._adopt_new(instance, mine)
+            elif mine.written == "pending" and instance.id not in self._instances and not mine.started:
+                self._adopt_new(instance, mine)
+            if instance.state != mine.written:
+                self._wish(instance, mine)
+                changed.append(instance.id)
+            elif instance.id not in self._instances or mine.reboots > mine.reboots_done or mine.generation > mine.started:
+                changed.append(instance.id)
+            elif mine.root_kept and mine.written == "terminated" and mine.root_volume_id not in instance.ec2_backend.volumes:
+                changed.append(instance.id)
+        self._instances = found
+        return changed
+
+    def _adopt_new(self, instance: Any, mine: Backing) -> None:
+        """What can only be known once the request is through: tags may come last (CloudFormation)."""
+        tags = tags_of(instance)
+        data = user_data.decode(instance.user_data)
+        mine.backed = tags.get(names.TAG_BACKED, "").lower() != "false" and self._engine_expected()
+        if data:
+            mine.user_data = "waiting" if user_data.is_script(data) else "not run (only scripts that begin with #! are)"
+        if not mine.backed:
+            mine.user_data = "not run (simulated)" if data else ""
+
+    def _wish(self, instance: Any, mine: Backing) -> None:
+        want = instance.state if instance.state in _TRANSITION else _WANTS.get(instance.state, mine.want)
+        if want == "running" and (mine.want != "running" or mine.written == "stopped"):
+            mine.generation += 1
+        mine.want = want
+        if mine.backed:
+            self._write(instance, mine, _TRANSITION[want])
+        else:
+            if want == "running":
+                mine.started, mine.reboots_done = mine.generation, mine.reboots
+            self._write(instance, mine, want)
+
+    def _write(self, instance: Any, mine: Backing, state: str) -> None:
+        if instance.state != state or mine.written != state:
+            instance._state = InstanceState(state, STATE_CODES[state])
+            mine.written = state
+            self._bump()
+
+    def instance_ids(self) -> Iterable[str]:
+        """All that may have a container: the terminated ones whose volume is kept, too."""
+        with self._lock:
+            return [
+                key for key, instance in self._instances.items() if backing(instance).backed and backing(instance).written != "terminated"
+            ]
+
+    def get(self, instance_id: str) -> Any | None:
+        """Moto's record of an instance."""
+        return self._instances.get(instance_id)
+
+    def desired(self, instance_id: str) -> Desired | None:
+        """What should be."""
+        with self._lock:
+            instance = self._instances.get(instance_id)
+            if instance is None:
+                return None
+            mine = backing(instance)
+            volume_gone = mine.root_volume_id not in instance.ec2_backend.volumes
+            if not mine.backed or (mine.written == "terminated" and not (mine.root_kept and volume_gone)):
+                if not mine.backed:
+                    self._settle_simulated(instance, mine)
+                return None
+            return Desired(
+                spec=self._spec(instance, mine),
+                want=mine.want,
+                generation=mine.generation,
+                started=mine.started,
+                reboots=mine.reboots,
+                reboots_done=mine.reboots_done,
+                on_shutdown="terminate" if instance.instance_initiated_shutdown_behavior == "terminate" else "stop",
+                same_boot=not mine.boot_id or not self._boot or mine.boot_id == self._boot,
+                user_data_waits=mine.user_data == "waiting",
+                remove_root_volume=volume_gone,
+                explicit_image=self._image(instance)[1],
+            )
+
+    def _settle_simulated(self, instance: Any, mine: Backing) -> None:
+        if mine.written in ("pending", "stopping", "shutting-down"):
+            mine.started = mine.generation
+            self._write(instance, mine, mine.want)
+            stacks.settled(instance)
+            self._store.touch_later()
+
+    def _image(self, instance: Any) -> tuple[str, bool]:
+        """The container image and whether it was named explicitly, in the order of the documentation."""
+        tagged = tags_of(instance).get(names.TAG_IMAGE)
+        ami = instance.ec2_backend.amis.get(instance.image_id)
+        registered = getattr(ami, IMAGE_ATTRIBUTE, None)
+        if tagged or registered:
+            return str(tagged or registered), True
+        source = self._instances.get(getattr(ami, "instance_id", None) or "")
+        if source is not None and backing(source).image:
+            return backing(source).image, True
+        if self._settings.image:
+            return self._settings.image, True
+        return catalog.image_for_ami_name(getattr(ami, "name", None)) or names.DEFAULT_IMAGE, False
+
+    def _spec(self, instance: Any, mine: Backing) -> ContainerSpec:
+        tags = tags_of(instance)
+        command = None
+        if tags.get(names.TAG_COMMAND):
+            try:
+                words = json.loads(tags[names.TAG_COMMAND])
+            except ValueError:
+                words = ["/bin/sh", "-c", tags[names.TAG_COMMAND]]
+            command = tuple(map(str, words)) if isinstance(words, list) else (str(words),)
+        limits = Limits()
+        if self._settings.limits and instance.instance_type in INSTANCE_TYPES:
+            kind = INSTANCE_TYPES[instance.instance_type]
+            limits = Limits(float(kind["VCpuInfo"]["DefaultVCpus"]), int(kind["MemoryInfo"]["SizeInMiB"]))
+        labels = {
+            names.LABEL_CONTROL_PLANE: self._control_plane,
+            names.LABEL_ACCOUNT: str(instance.owner_id),
+            names.LABEL_REGION: instance.region_name,
+            names.LABEL_VOLUME: mine.root_volume_id,
+            names.LABEL_RECORD: json.dumps(record(instance, tags), separators=(",", ":")),
+        }
+        return ContainerSpec(
+            instance_id=instance.id,
+            image=mine.image or self._image(instance)[0],
+            command=command,
+            hostname=names.hostname(instance.private_ip or "0.0.0.0"),
+            ports=mine.ports,
+            limits=limits,
+            labels=labels,
+        )
+
+    def ports(self, instance_id: str, desired: Desired) -> Desired:
+        """Choose the host ports of a launch and keep them."""
+        with self._lock:
+            instance = self._instances.get(instance_id)
+            text = tags_of(instance).get(names.TAG_PUBLISH, "") if instance is not None else ""
+            mine = backing(instance) if instance is not None else Backing()
+            if not text or mine.ports:
+                return replace(desired, spec=replace(desired.spec, ports=mine.ports))
+            others = {port.host_port for other in self._instances.values() if other is not instance for port in backing(other).ports}
+            try:
+                wanted = parse_publish(text)
+            except ValueError as error:
+                from ..errors import PortTaken
+
+                raise PortTaken(f"the tag {names.TAG_PUBLISH} can't be used: {error}") from error
+            mine.ports = publish.choose(
+                wanted, host=self._settings.publish_host, between=self._settings.publish_ports, taken=others
+            )
+            self._store.touch_later()
+            return replace(desired, spec=replace(desired.spec, ports=mine.ports))
+
+    # -- loop -> moto -------------------------------------------------------------------------------
+
+    def report(self, instance_id: str, seen: Observation) -> None:
+        """Take note of what the loop has seen."""
+        with self._lock:
+            instance = self._instances.get(instance_id)
+            if instance is None:
+                return
+            mine = backing(instance)
+            before = (instance.state, replace(mine))
+            stale = seen.basis is not None and (seen.basis.want, seen.basis.generation) != (mine.want, mine.generation)
+            self._note(mine, seen)
+            if not stale:
+                if seen.want is not None and seen.want != mine.want:
+                    self._changed_wish(instance, mine, seen)
+                if seen.state is not None:
+                    self._write(instance, mine, seen.state)
+                if seen.reason is not None:
+                    self._reason(instance, seen.reason)
+            state_changed = before[0] != instance.state
+            if state_changed:
+                self._on_state(instance, mine, before[0], seen)
+            if state_changed or before[1] != mine:
+                self._bump()
+                self._store.touch_later()
+
+    def _note(self, mine: Backing, seen: Observation) -> None:
+        for name in ("impaired", "progress", "note", "started", "reboots_done", "user_data"):
+            value = getattr(seen, name)
+            if value is not None:
+                setattr(mine, name, value)
+        if seen.looked:
+            there = seen.container
+            mine.container_id = there.container_id if there else ""
+            mine.address = there.address if there else ""
+            if there:
+                mine.image = there.image
+                if there.running:
+                    mine.boot_id = self._boot
+
+    def _changed_wish(self, instance: Any, mine: Backing, seen: Observation) -> None:
+        """The instance ended by itself, or can't be launched: moto does its own bookkeeping for it."""
+        assert seen.want is not None
+        mine.want = seen.want
+        if seen.want == "terminated":
+            instance.terminate()
+            self._write(instance, mine, "shutting-down")
+        elif seen.want == "stopped":
+            instance.stop()
+            self._write(instance, mine, "stopping")
+
+    def _reason(self, instance: Any, reason: Reason) -> None:
+        instance.state_reason = StateReason(f"{reason.code}: {reason.message}" if reason.code else reason.message, reason.code)
+        instance._reason = reason.message
+
+    def _on_state(self, instance: Any, mine: Backing, before: str, seen: Observation) -> None:
+        log.info("%s: %s -> %s%s", instance.id, before, instance.state, f" ({seen.reason.message})" if seen.reason else "")
+        if instance.state == "terminated":
+            publish.release(mine.ports)
+            mine.ports, mine.impaired = (), ""
+        if before == "pending":
+            failed = instance.state in ("shutting-down", "terminated") and seen.reason is not None
+            stacks.settled(instance, seen.reason.message if failed and seen.reason else "")
+
+
+def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:
+    """What an instance's container carries, so that its record can be rebuilt without the state file.
+
+    No user data and no key material: labels can be read by whoever may talk to the engine.
+    """
+    return {
+        "image_id": instance.image_id,
+        "instance_type": instance.instance_type,
+        "subnet_id": instance.subnet_id,
+        "zone": instance.availability_zone,
+        "private_ip": instance.private_ip,
+        "key_name": instance.key_name,
+        "launch_time": instance.launch_time.isoformat() if instance.launch_time else None,
+        "shutdown": instance.instance_initiated_shutdown_behavior,
+        "tags": tags,
+    }
+
+
+def view(instance: Any) -> dict[str, Any]:
+    """What the control plane's own API tells of an instance beyond DescribeInstances."""
+    mine = backing(instance)
+    return {
+        "id": instance.id,
+        "state": instance.state,
+        "account": str(instance.owner_id),
+        "region": instance.region_name,
+        "backed": mine.backed,
+        "image": mine.image,
+        "container": names.container_name(instance.id) if mine.container_id else "",
+        "container_id": mine.container_id,
+        "address": mine.address,
+        "ports": [_port(port) for port in mine.ports],
+        "impaired": mine.impaired if instance.state == "running" or mine.want == "running" else "",
+        "note": mine.note,
+        "progress": mine.progress,
+        "user_data": mine.user_data,
+        "reason": instance.state_reason.message,
+    }
+
+
+def _port(port: PortMapping) -> dict[str, Any]:
+    return {"container_port": port.container_port, "host_port": port.host_port, "host": port.host}

@@ -1,0 +1,302 @@
+"""Find, start and stop the control plane of this user: one process for all kernels and terminals.
+
+The lock is held by the process as long as it lives, so that a stale runtime file is told from a live one
+on every system and two starts at once leave one server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ControlPlaneError, ControlPlaneTimeout
+from ..settings import Settings
+
+PROTOCOL = 1
+"""Raised when the control plane's own API (not AWS's) changes; both sides must agree on it."""
+API = "/_oblako/v1"
+HEADER = "X-Oblako"
+"""Sent with every call of that API: a web page can't send it to a foreign server without being refused."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where a control plane listens."""
+
+    pid: int
+    port: int
+    version: str
+    protocol: int
+    host: str = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        """The endpoint."""
+        return f"http://{self.host}:{self.port}"
+
+
+def private_dir(path: Path) -> None:
+    """Make the state directory, for this user alone."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.name == "posix":
+            path.chmod(0o700)
+    except OSError as error:
+        raise ControlPlaneError(
+            f"the state directory {path} can't be used ({error.strerror}); set OBLAKO_STATE_DIR to a folder of yours."
+        ) from error
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a small file of mode 0600 in one step."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def write_runtime(settings: Settings, runtime: Runtime) -> None:
+    """Say where the control plane listens."""
+    write_private(settings.runtime_file, json.dumps(asdict(runtime)))
+
+
+def read_runtime(settings: Settings) -> Runtime | None:
+    """What the runtime file says, true or stale; None where there is none."""
+    try:
+        data = json.loads(settings.runtime_file.read_text())
+        return Runtime(int(data["pid"]), int(data["port"]), str(data["version"]), int(data["protocol"]), str(data["host"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def planned_port(settings: Settings) -> int:
+    """The port of the endpoint, known before anything listens: the set one, the last one, or a free one."""
+    if settings.port:
+        return settings.port
+    private_dir(settings.state_dir)
+    memory = settings.state_dir / "port"
+    with contextlib.suppress(OSError, ValueError):
+        port = int(memory.read_text())
+        if 1024 <= port <= 65535:
+            return port
+    port = free_port()
+    try:
+        # Exclusive: of two first kernels one writes, the other reads what it wrote.
+        descriptor = os.open(memory, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        with contextlib.suppress(OSError, ValueError):
+            return int(memory.read_text())
+        return port
+    with os.fdopen(descriptor, "w") as file:
+        file.write(str(port))
+    return port
+
+
+def remember_port(settings: Settings, port: int) -> None:
+    """Plan with another port from now on: somebody else sits on the old one."""
+    write_private(settings.state_dir / "port", str(port))
+
+
+def call(
+    runtime: Runtime, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10
+) -> dict[str, Any]:
+    """Call the control plane's own API.
+
+    Raises
+    ------
+    ControlPlaneError
+        Where it does not answer, or answers with an error.
+    """
+    connection = http.client.HTTPConnection(runtime.host, runtime.port, timeout=timeout)
+    try:
+        data = None if body is None else json.dumps(body)
+        connection.request(method, API + path, data, {HEADER: str(PROTOCOL), "Content-Type": "application/json"})
+        response = connection.getresponse()
+        raw = response.read()
+    except TimeoutError as error:
+        raise ControlPlaneTimeout(f"the control plane at {runtime.url} did not answer within {timeout:.0f} s.") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise ControlPlaneError(f"the control plane at {runtime.url} does not answer; start it with: oblako up") from error
+    finally:
+        connection.close()
+    try:
+        answer = json.loads(raw)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ControlPlaneError(f"what listens at {runtime.url} is not a control plane of oblako_magic.")
+    if response.status >= 400:
+        raise ControlPlaneError(str(answer.get("error") or f"the control plane refused the call ({response.status})."))
+    return answer
+
+
+def locked(settings: Settings) -> bool:
+    """Whether a control plane lives: it holds the lock."""
+    from filelock import FileLock, Timeout
+
+    if not settings.lock_file.exists():
+        return False
+    lock = FileLock(settings.lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
+def find(settings: Settings) -> Runtime | None:
+    """The control plane that runs and answers; None where none does.
+
+    Raises
+    ------
+    ControlPlaneError
+        Where it runs but speaks another version of the API.
+    """
+    runtime = read_runtime(settings)
+    if runtime is None:
+        return None
+    try:
+        answer = call(runtime, "GET", "/hello", timeout=5)
+    except ControlPlaneTimeout:
+        raise
+    except ControlPlaneError:
+        return None
+    if answer.get("state_dir") != str(settings.state_dir):
+        return None  # another one sits on the port of a stale file
+    if answer.get("protocol") != PROTOCOL:
+        raise ControlPlaneError(
+            f"the control plane that runs is of another version ({answer.get('version')}); "
+            "restart it with: oblako down && oblako up (instances keep running)"
+        )
+    return runtime
+
+
+def start(settings: Settings) -> None:
+    """Start a control plane, detached, without waiting; where one lives already the new one ends by itself."""
+    private_dir(settings.state_dir)
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MOTO_"))}
+    # -P and no current folder on the path: a notebook's own docker.py must not be what the server imports.
+    argv = [sys.executable, "-m", "oblako_magic.controlplane"]
+    if sys.version_info >= (3, 11):
+        argv.insert(1, "-P")
+    keywords: dict[str, Any] = {}
+    if os.name == "nt":
+        keywords["creationflags"] = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP  # type: ignore[attr-defined,unused-ignore]
+    else:
+        keywords["start_new_session"] = True
+    environ["OBLAKO_STATE_DIR"] = str(settings.state_dir)
+    descriptor = os.open(settings.state_dir / "control-plane.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            cwd=settings.state_dir,
+            env=environ,
+            close_fds=True,
+            **keywords,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def ensure(settings: Settings, timeout: float = 30) -> Runtime:
+    """The control plane that runs; started first where none does.
+
+    Parameters
+    ----------
+    settings : Settings
+    timeout : float
+        Seconds to wait for its first answer.
+
+    Raises
+    ------
+    ControlPlaneError
+    """
+    runtime = find(settings)
+    if runtime is not None:
+        return runtime
+    if not locked(settings):
+        start(settings)
+    return wait(settings, timeout)
+
+
+def wait(settings: Settings, timeout: float = 30) -> Runtime:
+    """Wait for a control plane that is on its way.
+
+    Raises
+    ------
+    ControlPlaneTimeout
+        With the last lines of what it said.
+    """
+    end = time.monotonic() + timeout
+    restarted = False
+    begun = time.monotonic()
+    while time.monotonic() < end:
+        runtime = find(settings)
+        if runtime is not None:
+            return runtime
+        if not restarted and time.monotonic() - begun > 5 and not locked(settings):
+            restarted = True  # it was on its way down when we looked
+            start(settings)
+        time.sleep(0.05)
+    raise ControlPlaneTimeout(
+        f"the control plane did not answer within {timeout:.0f} s ({last_words(settings)}); see {settings.log_file}"
+    )
+
+
+def last_words(settings: Settings) -> str:
+    """The last line that the control plane wrote."""
+    for path in (settings.state_dir / "control-plane.out", settings.log_file):
+        with contextlib.suppress(OSError):
+            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return lines[-1].strip()[:200]
+    return "it wrote nothing"
+
+
+def stop(settings: Settings, timeout: float = 30) -> bool:
+    """Stop the control plane; the instances keep running.
+
+    Returns
+    -------
+    bool
+        False where none was running.
+
+    Raises
+    ------
+    ControlPlaneTimeout
+    """
+    runtime = read_runtime(settings)
+    if runtime is None or not locked(settings):
+        settings.runtime_file.unlink(missing_ok=True)
+        return False
+    with contextlib.suppress(ControlPlaneError):
+        call(runtime, "POST", "/stop", {})
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if not locked(settings):
+            return True
+        time.sleep(0.03)
+    raise ControlPlaneTimeout(f"the control plane (process {runtime.pid}) does not end; see {settings.log_file}")

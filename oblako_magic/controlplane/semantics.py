@@ -1,0 +1,324 @@
+"""The EC2 rules that moto lacks, laid over moto's classes at start; moto's own files stay as they are.
+
+Nothing here talks to an engine: the rules change moto's records, the loop follows them.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from moto.core.common_models import BaseModel
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import EC2Backend, amis
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
+from moto.ec2.responses.amis import AmisResponse
+from moto.ec2.responses.general import General
+from moto.ec2.utils import Base64EncodedString
+from moto.ssm.models import Parameter, ParameterDict, ssm_backends
+
+from .. import catalog
+from ..model import Backing
+from . import stacks
+from .store import remember_pristine
+
+log = logging.getLogger(__name__)
+
+IMAGE_ATTRIBUTE = "oblako_image"
+"""Attribute of an AMI: the container image that somebody registered it with."""
+_RESOLVE = "resolve:ssm:"
+_ROOT_DEVICES = ("/dev/sda1", "/dev/xvda")
+
+console_output: ContextVar[str] = ContextVar("console_output", default="")
+"""The console text of the instance that the current GetConsoleOutput asks for."""
+
+
+class IncorrectInstanceState(EC2ClientError):
+    """The instance is not in a state that allows the action (EC2 API error codes)."""
+
+    def __init__(self, instance_id: str, verb: str) -> None:
+        super().__init__("IncorrectInstanceState", f"The instance '{instance_id}' is not in a state from which it can be {verb}.")
+
+
+def backing(instance: Any) -> Backing:
+    """What the control plane keeps of an instance; made on first sight."""
+    found = vars(instance).get("oblako")
+    if found is None:
+        found = Backing(written="")
+        instance.oblako = found
+    return found  # type: ignore[no-any-return]
+
+
+def ami_for(backend: Any, image_id: str | None) -> str | None:
+    """The AMI id for what a client gave as ImageId.
+
+    ``resolve:ssm:NAME`` is looked up, as RunInstances does it; what is no AMI id is the name of a container
+    image and becomes an AMI of its own, so that every later description shows a proper id.
+    """
+    if not image_id:
+        return image_id
+    if image_id.startswith(_RESOLVE):
+        parameters = ssm_backends[backend.account_id][backend.region_name]._parameters
+        versions = parameters[image_id[len(_RESOLVE) :]]
+        if not versions:
+            raise EC2ClientError("InvalidParameterValue", f"The parameter '{image_id[len(_RESOLVE) :]}' could not be resolved.")
+        return str(versions[-1].value)
+    if catalog.is_ami_id(image_id):
+        return image_id
+    ami_id = catalog.image_ami_id(image_id)
+    if ami_id not in backend.amis:
+        backend.amis[ami_id] = amis.Ami(backend, ami_id, name=image_id, image_location=image_id, virtualization_type="hvm")
+        backend.amis[ami_id].architecture = "x86_64"
+        setattr(backend.amis[ami_id], IMAGE_ATTRIBUTE, image_id)
+    return ami_id
+
+
+def _fill_in_subnet(backend: Any, kwargs: dict[str, Any]) -> None:
+    """Without SubnetId the default subnet of the zone is meant; moto would take an address outside of any."""
+    nics = kwargs.get("nics") or []
+    if kwargs.get("subnet_id") or any(nic.get("NetworkInterfaceId") or nic.get("SubnetId") for nic in nics):
+        return
+    subnets = backend.get_default_subnets()
+    zone = kwargs.get("placement") or f"{backend.region_name}a"
+    subnet = subnets.get(zone) or (None if kwargs.get("placement") else next(iter(subnets.values()), None))
+    if subnet is None:
+        return  # moto's own error says what is missing
+    kwargs["subnet_id"] = subnet.id
+    if kwargs.get("associate_public_ip") is None or "associate_public_ip" not in kwargs:
+        kwargs["associate_public_ip"] = True  # a default subnet gives public addresses (VPC user guide)
+
+
+def _root_defaults(kwargs: dict[str, Any]) -> None:
+    """A root volume goes with its instance unless the request says otherwise (EC2 user guide)."""
+    for mapping in kwargs.get("block_device_mappings") or []:
+        if mapping.get("DeviceName") in _ROOT_DEVICES and isinstance(mapping.get("Ebs"), dict):
+            mapping["Ebs"].setdefault("DeleteOnTermination", True)
+
+
+def _ensure_root(instance: Any) -> str:
+    """The id of the instance's root volume; made where the request named other devices only."""
+    mapping = instance.block_device_mapping
+    for device in (instance.root_device_name, *_ROOT_DEVICES):
+        if device in mapping:
+            return str(mapping[device].volume_id)
+    instance.add_block_device(8, instance.root_device_name or _ROOT_DEVICES[0], None, False, True, None, None)
+    return str(mapping[instance.root_device_name or _ROOT_DEVICES[0]].volume_id)
+
+
+def _run_instances(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def run_instances(
+        self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
+    ) -> Any:
+        image_id = ami_for(self, image_id) or image_id
+        _fill_in_subnet(self, kwargs)
+        _root_defaults(kwargs)
+        reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
+        for instance in reservation.instances:
+            instance.image_id = ami_for(self, instance.image_id)  # a launch template may name an image, too
+            instance.oblako = Backing(root_volume_id=_ensure_root(instance))
+            instance._state = InstanceState("pending", 0)
+        return reservation
+
+    return run_instances
+
+
+def _start_instances(self: Any, instance_ids: list[str]) -> list[tuple[Any, Any]]:
+    instances = self.get_multi_instances_by_id(instance_ids)
+    for instance in instances:
+        if instance.state in ("terminated", "shutting-down", "stopping"):
+            raise IncorrectInstanceState(instance.id, "started")
+    changed = []
+    for instance in instances:
+        mine = backing(instance)
+        previous = InstanceState(instance.state, instance.state_code)
+        if instance.state == "stopped":
+            instance.start()
+            instance.launch_time = utcnow()
+        elif mine.impaired and mine.backed:
+            # On EC2 a start of a running instance does nothing; here it is how a lost container comes back.
+            mine.generation += 1
+        changed.append((instance, previous))
+    return changed
+
+
+def _stop_instances(self: Any, instance_ids: list[str]) -> list[tuple[Any, Any]]:
+    from moto.ec2.exceptions import OperationDisableApiStopNotPermitted
+
+    instances = self.get_multi_instances_by_id(instance_ids)
+    for instance in instances:
+        if instance.state in ("terminated", "shutting-down"):
+            raise IncorrectInstanceState(instance.id, "stopped")
+        if instance.disable_api_stop is True:
+            raise OperationDisableApiStopNotPermitted(instance.id)
+    changed = []
+    for instance in instances:
+        previous = InstanceState(instance.state, instance.state_code)
+        if instance.state not in ("stopped", "stopping"):
+            instance.stop()
+        changed.append((instance, previous))
+    return changed
+
+
+def _reboot_instances(self: Any, instance_ids: list[str]) -> list[Any]:
+    instances = self.get_multi_instances_by_id(instance_ids)
+    for instance in instances:
+        if instance.state not in ("running", "pending"):
+            raise IncorrectInstanceState(instance.id, "rebooted")
+    for instance in instances:
+        if instance.state == "running":
+            backing(instance).reboots += 1
+    return list(instances)
+
+
+def _terminate_instances(self: Any, instance_ids: list[str]) -> list[tuple[Any, Any]]:
+    from moto.ec2.exceptions import InvalidParameterCombination, OperationNotPermitted4
+
+    if not instance_ids:
+        raise InvalidParameterCombination("No instances specified")
+    instances = self.get_multi_instances_by_id(instance_ids)
+    for instance in instances:
+        if instance.disable_api_termination is True:
+            raise OperationNotPermitted4(instance.id)
+    changed = []
+    for instance in instances:
+        previous = InstanceState(instance.state, instance.state_code)
+        if instance.state not in ("terminated", "shutting-down"):
+            instance.terminate()
+        changed.append((instance, previous))
+    return changed
+
+
+def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """CloudFormation swallows what a delete raises: the stack would be gone and the instance run on."""
+
+    @functools.wraps(original)
+    def terminate(self: Any) -> Any:
+        previous = InstanceState(self.state, self.state_code)
+        mine = backing(self)
+        root = self.block_device_mapping
+        mine.root_kept = any(d.volume_id == mine.root_volume_id and not d.delete_on_termination for d in list(root.values()))
+        try:
+            original(self)
+        except Exception:
+            log.exception("moto's bookkeeping at the end of %s", self.id)
+            self._state = InstanceState("terminated", 48)
+        return previous
+
+    return terminate
+
+
+def _status(self: Any) -> dict[str, Any]:
+    """DescribeInstanceStatus: what the container really does."""
+    if self.state_code != 16:
+        return {"Status": "not-applicable"}
+    failed = bool(backing(self).impaired)
+    detail = {"Name": "reachability", "Status": "failed" if failed else "passed"}
+    return {"Details": [detail], "Status": "impaired" if failed else "ok"}
+
+
+def _register_image(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """RegisterImage with ImageLocation: any container image. Moto drops the parameter."""
+
+    @functools.wraps(original)
+    def register_image(self: Any) -> Any:
+        result = original(self)
+        location = self._get_param("ImageLocation")
+        if location:
+            ami = self.ec2_backend.amis[result.result["ImageId"]]
+            ami.image_location = location
+            setattr(ami, IMAGE_ATTRIBUTE, location)
+        return result
+
+    return register_image
+
+
+def _get_console_output(self: Any) -> Any:
+    from moto.core.responses import ActionResult
+
+    instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+    text = Base64EncodedString.from_raw_string(console_output.get())
+    return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": text})
+
+
+def _parameters(original: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
+    """The public parameters of the catalog's AMIs, beside Amazon Linux's that moto has."""
+
+    @functools.wraps(original)
+    def check(self: Any, key: str) -> None:
+        original(self, key)
+        if not str(key or "").startswith(("/aws/service/canonical", "/aws/service/debian")):
+            return
+        for ami in catalog.AMIS:
+            if dict.__contains__(self, ami.parameter):
+                continue
+            dict.__setitem__(
+                self,
+                ami.parameter,
+                [
+                    Parameter(
+                        account_id=self.account_id,
+                        name=ami.parameter,
+                        value=ami.ami_id,
+                        parameter_type="String",
+                        description=None,
+                        allowed_pattern=None,
+                        keyid=None,
+                        last_modified_date=utcnow(),
+                        version=1,
+                        data_type="aws:ec2:image",
+                    )
+                ],
+            )
+
+    return check
+
+
+def _new_backend(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        remember_pristine(self)
+
+    return __init__
+
+
+def install() -> None:
+    """Lay the rules over moto. Once a process, before the first backend is made."""
+    # Moto keeps every model object that was ever made, for its dashboard; a server that lives for weeks must not.
+    BaseModel.__new__ = lambda cls, *args, **kwargs: object.__new__(cls)  # type: ignore[method-assign,assignment]
+    amis.AMIS.extend(
+        {
+            "ami_id": ami.ami_id,
+            "name": ami.name,
+            "description": ami.description,
+            "owner_id": ami.owner_id,
+            "public": True,
+            "virtualization_type": "hvm",
+            "architecture": "x86_64",
+            "state": "available",
+            "image_type": "machine",
+            "image_location": f"{ami.owner_id}/{ami.name}",
+            "hypervisor": "xen",
+            "root_device_type": "ebs",
+            "root_device_name": "/dev/sda1",
+            "sriov": "simple",
+        }
+        for ami in catalog.AMIS
+    )
+    EC2Backend.__init__ = _new_backend(EC2Backend.__init__)  # type: ignore[method-assign]
+    InstanceBackend.run_instances = _run_instances(InstanceBackend.run_instances)  # type: ignore[method-assign]
+    InstanceBackend.start_instances = _start_instances  # type: ignore[method-assign]
+    InstanceBackend.stop_instances = _stop_instances  # type: ignore[method-assign]
+    InstanceBackend.reboot_instances = _reboot_instances  # type: ignore[method-assign]
+    InstanceBackend.terminate_instances = _terminate_instances  # type: ignore[method-assign]
+    Instance.terminate = _terminate(Instance.terminate)  # type: ignore[method-assign]
+    Instance.instance_status = Instance.system_status = property(_status)  # type: ignore[method-assign,assignment]
+    AmisResponse.register_image = _register_image(AmisResponse.register_image)  # type: ignore[method-assign]
+    General.get_console_output = _get_console_output  # type: ignore[method-assign]
+    ParameterDict._check_loading_status = _parameters(ParameterDict._check_loading_status)  # type: ignore[method-assign]
+    stacks.install()

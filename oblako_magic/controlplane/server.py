@@ -1,0 +1,328 @@
+"""The process: lock, log, state, loop and endpoint, put together and taken apart again."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import logging.handlers
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+from cheroot import wsgi
+from filelock import FileLock, Timeout
+
+from .. import __version__, names
+from ..engine import Engine, client, connect, containers, networks, streams
+from ..errors import EngineError, OblakoError
+from ..guest import user_data
+from ..reconcile.loop import Loop, Observation
+from ..settings import Settings
+from . import process
+from .process import PROTOCOL, Runtime
+
+log = logging.getLogger(__name__)
+
+_THREADS = 48
+"""Long polls of every open kernel and panel hold one each."""
+
+
+class Server:
+    """One control plane.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # moto is imported here and not above: a second start that finds the lock held must end at once.
+        # Moto answers every origin's preflight unless it is told not to.
+        os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
+        from . import intent, semantics, store
+        from .api import Api
+        from .app import App
+        from .guard import Guard
+
+        semantics.install()
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._store = store.Store(settings.state_file, self._lock)
+        self.control_plane = _identity(settings)
+        self._intent = intent.Intent(settings, self._lock, self._store, self.control_plane, self._engine_expected)
+        self._loop = Loop(
+            self._intent,
+            functools.partial(connect, settings),
+            run_user_data=self._run_user_data,
+            workers=settings.workers,
+            resync=settings.resync,
+            pull_timeout=settings.pull_timeout,
+        )
+        self._loop.on_engine = self._on_engine
+        self._guard = Guard(settings.allow_reset)
+        self._stopping = threading.Event()
+        self._api = Api(
+            settings,
+            self._lock,
+            self._intent,
+            self._store,
+            self.control_plane,
+            engine=self._loop.engine,
+            wake=self._loop.wake,
+            stop=self._stopping.set,
+        )
+        self.app = App(
+            self._lock,
+            self._guard,
+            self._intent,
+            self._store,
+            self._api,
+            wake=self._loop.wake,
+            reset=self._terminate_all,
+            console=self.console,
+        )
+        self._servers: list[Any] = []
+        self._bridge = ""
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until ``stop`` or a signal."""
+        self._load()
+        port = self._listen_on_loopback()
+        self._loop.start()
+        process.write_runtime(self._settings, Runtime(os.getpid(), port, __version__, PROTOCOL))
+        log.info("control plane %s listens on http://127.0.0.1:%d, state in %s", self.control_plane, port, self._settings.state_dir)
+        self._resume_user_data()
+        try:
+            self._stopping.wait()
+        finally:
+            self.close()
+
+    def stop(self, *_: Any) -> None:
+        """Make ``run`` return; fit for a signal handler."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        """Take everything apart: no request is cut, what the loop has begun is finished, the state is saved."""
+        log.info("going down; the instances keep running")
+        for server in self._servers:
+            server.stop()
+        self._loop.stop()
+        try:
+            self._store.close()
+        except OblakoError as error:
+            log.error("%s", error)
+        self._settings.runtime_file.unlink(missing_ok=True)
+
+    # -- state --------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        from .store import StateError
+
+        with self._lock:
+            try:
+                known = self._store.load()
+            except StateError as error:
+                kept = self._store.set_aside()
+                known = False
+                self._notice(f"the saved state could not be read and is kept as {kept.name} ({error}).")
+            if not known:
+                self._rebuild()
+            self._intent.scan()
+
+    def _notice(self, text: str) -> None:
+        log.warning("%s", text)
+        self._api.notices.append(text)
+
+    def _rebuild(self) -> None:
+        """Without a state file the labels of our containers are what is left."""
+        from .rebuild import rebuild
+
+        try:
+            engine = self._loop.engine()
+            ours = [c for c in containers.all_containers(engine) if c.labels.get(names.LABEL_CONTROL_PLANE) == self.control_plane]
+        except EngineError as error:
+            log.info("nothing to rebuild: %s", error)
+            return
+        rebuilt = []
+        for listed in ours:
+            try:
+                container = containers.find(engine, listed.instance_id)
+                if container is not None:
+                    rebuilt.append(rebuild(container).id)
+            except Exception:
+                log.exception("rebuilding %s", listed.instance_id)
+        if rebuilt:
+            count = f"{len(rebuilt)} instance{'s' if len(rebuilt) > 1 else ''}"
+            self._notice(f"{count} rebuilt from the labels of their containers: {', '.join(rebuilt)}.")
+
+    # -- endpoint -----------------------------------------------------------------------------------
+
+    def _serve(self, address: str, port: int) -> Any:
+        server = wsgi.Server((address, port), self.app, numthreads=_THREADS, request_queue_size=256, server_name="oblako")
+        server.error_log = lambda msg="", level=20, traceback=False: log.log(level, "%s", msg, exc_info=traceback)
+        server.prepare()
+        threading.Thread(target=server.serve, name=f"http-{address}", daemon=True).start()
+        self._servers.append(server)
+        return server
+
+    def _listen_on_loopback(self) -> int:
+        port = process.planned_port(self._settings)
+        try:
+            self._serve("127.0.0.1", port)
+        except OSError as error:
+            if self._settings.port:
+                raise OblakoError(f"port {port} (OBLAKO_PORT) is in use; free it or set another.") from error
+            port = process.free_port()
+            self._serve("127.0.0.1", port)
+            process.remember_port(self._settings, port)
+        self.port = port
+        return port
+
+    def _on_engine(self, engine: Engine) -> None:
+        """An engine answers: let instances reach the endpoint at the bridge's address."""
+        log.info("engine: %s", engine.title)
+        threading.Thread(target=self._listen_on_bridge, args=(engine,), name="bridge", daemon=True).start()
+
+    def _listen_on_bridge(self, engine: Engine) -> None:
+        try:
+            address = networks.gateway(engine)
+        except EngineError as error:
+            log.info("%s", error)
+            return
+        if not address or address == self._bridge:
+            return
+        self._guard.allow_hosts([address])
+        while not self._stopping.is_set() and _is_local(address) is False:
+            # Podman's bridge appears with its first container; an engine in a VM has its bridge elsewhere.
+            if self._stopping.wait(2):
+                return
+        try:
+            self._serve(address, self.port)
+            self._bridge = address
+            log.info("instances reach the endpoint at http://%s:%d", names.HOST_ALIAS, self.port)
+        except OSError as error:
+            log.warning("instances can't reach the endpoint: %s:%d can't be listened on (%s)", address, self.port, error)
+
+    # -- what the parts need of each other ----------------------------------------------------------
+
+    def _engine_expected(self) -> bool:
+        try:
+            self._loop.engine()
+            return True
+        except EngineError:
+            return client.installed(self._settings)
+
+    def _run_user_data(self, engine: Engine, instance_id: str) -> None:
+        instance = self._intent.get(instance_id)
+        data = user_data.decode(instance.user_data) if instance is not None else b""
+        try:
+            user_data.run(engine, instance_id, data, functools.partial(self._user_data_status, instance_id))
+        except EngineError as error:
+            log.error("user data of %s: %s", instance_id, error)
+            self._user_data_status(instance_id, f"failed ({error})")
+
+    def _user_data_status(self, instance_id: str, status: str) -> None:
+        self._intent.report(instance_id, Observation(user_data=status))
+
+    def _resume_user_data(self) -> None:
+        try:
+            engine = self._loop.engine()
+        except EngineError:
+            return
+        for instance_id in self._intent.instance_ids():
+            instance = self._intent.get(instance_id)
+            if instance is not None and instance.oblako.user_data == "running":
+                user_data.resume(engine, instance_id, functools.partial(self._user_data_status, instance_id))
+
+    def console(self, instance_id: str) -> str:
+        """What the instance has written to its console; empty where it has none."""
+        with contextlib.suppress(EngineError):
+            return streams.logs(self._loop.engine(), instance_id)[-65536:].decode(errors="replace")
+        return ""
+
+    def _terminate_all(self) -> None:
+        """Before moto forgets its instances: take their containers away."""
+        from .intent import all_instances
+
+        with self._lock:
+            for instance in list(all_instances()):
+                instance.disable_api_termination = False
+                if instance.state not in ("terminated", "shutting-down"):
+                    instance.terminate()
+            changed = self._intent.scan()
+        self._loop.wake(changed)
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with self._lock:
+                left = [instance.id for instance in all_instances() if instance.state != "terminated"]
+            if not left:
+                return
+            time.sleep(0.02)
+        raise OblakoError(f"the reset was not done: {', '.join(left)} can't be removed; see {self._settings.log_file}")
+
+
+def _is_local(address: str) -> bool:
+    """Whether the address is one of this host's."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _identity(settings: Settings) -> str:
+    """The id of the state directory, on the labels of everything that this control plane makes."""
+    path = settings.state_dir / "id"
+    with contextlib.suppress(OSError):
+        text = path.read_text().strip()
+        if text:
+            return text
+    text = secrets.token_hex(8)
+    process.write_private(path, text)
+    return text
+
+
+def _set_up_log(settings: Settings) -> None:
+    handler = logging.handlers.RotatingFileHandler(settings.log_file, maxBytes=2 << 20, backupCount=3, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    for noisy in ("werkzeug", "botocore", "urllib3", "docker"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if os.name == "posix":
+        os.umask(0o077)
+
+
+def main() -> int:
+    """Run the control plane; 0 at its end, or where another one lives already."""
+    try:
+        settings = Settings.from_env()
+        process.private_dir(settings.state_dir)
+        if os.name == "posix":
+            os.umask(0o077)
+        lock = FileLock(settings.lock_file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print("another control plane of this state directory lives; this one is not needed", file=sys.stderr)
+            return 0
+        _set_up_log(settings)
+        server = Server(settings)
+        signal.signal(signal.SIGTERM, server.stop)
+        signal.signal(signal.SIGINT, server.stop)
+        server.run()
+        return 0
+    except OblakoError as error:
+        log.error("%s", error)
+        print(error, file=sys.stderr)
+        return 1

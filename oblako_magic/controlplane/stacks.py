@@ -1,0 +1,182 @@
+"""AWS::EC2::Instance in CloudFormation: what moto leaves out of create, update and delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.cloudformation.models import cloudformation_backends
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instances import Instance
+
+_STACK_TAGS = "aws:cloudformation:"
+
+
+def _truth(value: Any) -> bool:
+    return str(value).lower() == "true"
+
+
+def _nics(properties: dict[str, Any]) -> list[dict[str, Any]]:
+    nics = []
+    for nic in properties.get("NetworkInterfaces") or []:
+        nic = dict(nic)
+        nic["Groups"] = nic.pop("GroupSet", [])
+        if "AssociatePublicIpAddress" in nic:
+            nic["AssociatePublicIpAddress"] = _truth(nic["AssociatePublicIpAddress"])
+        nics.append(nic)
+    return nics
+
+
+def _mappings(properties: dict[str, Any]) -> list[dict[str, Any]]:
+    """Block devices with CloudFormation's strings as what moto expects; virtual devices have no volume."""
+    found = []
+    for mapping in properties.get("BlockDeviceMappings") or []:
+        if "Ebs" not in mapping:
+            continue
+        ebs = dict(mapping["Ebs"])
+        for key in ("DeleteOnTermination", "Encrypted"):
+            if key in ebs:
+                ebs[key] = _truth(ebs[key])
+        if "VolumeSize" in ebs:
+            ebs["VolumeSize"] = int(ebs["VolumeSize"])
+        found.append({**mapping, "Ebs": ebs})
+    return found
+
+
+def _create(
+    cls: type[Instance], resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+) -> Instance:
+    properties = cloudformation_json["Properties"]
+    backend = ec2_backends[account_id][region_name]
+    arguments: dict[str, Any] = {
+        "image_id": properties.get("ImageId"),
+        "user_data": properties.get("UserData"),
+        "count": 1,
+        "security_group_names": [*(properties.get("SecurityGroups") or []), *(properties.get("SecurityGroupIds") or [])],
+        "instance_type": properties.get("InstanceType", "m1.small"),
+        "is_instance_type_default": not properties.get("InstanceType"),
+        "region_name": region_name,
+        "placement": properties.get("AvailabilityZone") if not properties.get("SubnetId") else None,
+        "subnet_id": properties.get("SubnetId"),
+        "key_name": properties.get("KeyName"),
+        "private_ip": properties.get("PrivateIpAddress"),
+        "nics": _nics(properties),
+        "associate_public_ip": None,
+        "launch_template": properties.get("LaunchTemplate") or {},
+        "tags": {"instance": {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}},
+        "disable_api_termination": _truth(properties.get("DisableApiTermination")),
+        "instance_initiated_shutdown_behavior": properties.get("InstanceInitiatedShutdownBehavior"),
+        "ebs_optimized": _truth(properties.get("EbsOptimized")),
+        "monitoring_state": "enabled" if _truth(properties.get("Monitoring")) else "disabled",
+    }
+    if properties.get("BlockDeviceMappings"):
+        arguments["block_device_mappings"] = _mappings(properties)
+    instance = backend.run_instances(**arguments).instances[0]
+    if properties.get("IamInstanceProfile"):
+        backend.associate_iam_instance_profile(
+            instance_id=instance.id, iam_instance_profile_name=properties["IamInstanceProfile"]
+        )
+    return instance
+
+
+def _needs_replacement(instance: Any, properties: dict[str, Any]) -> bool:
+    """Whether a changed property is one that CloudFormation replaces an instance for (its template reference)."""
+    from .semantics import ami_for
+
+    wanted = {
+        "image_id": ami_for(instance.ec2_backend, properties.get("ImageId")),
+        "key_name": properties.get("KeyName"),
+        "subnet_id": properties.get("SubnetId"),
+        "private_ip": properties.get("PrivateIpAddress"),
+        "availability_zone": properties.get("AvailabilityZone"),
+    }
+    if instance.state in ("terminated", "shutting-down"):
+        return True
+    if instance.key_name and not properties.get("KeyName"):
+        return True
+    return any(value and value != getattr(instance, name) for name, value in wanted.items())
+
+
+def _update(
+    cls: type[Instance],
+    original_resource: Any,
+    new_resource_name: str,
+    cloudformation_json: Any,
+    account_id: str,
+    region_name: str,
+) -> Any:
+    """Change in place what can be, else make the new instance first and delete the old one then, as AWS does."""
+    from .semantics import backing
+
+    properties = cloudformation_json["Properties"]
+    old_tags = {tag["key"]: tag["value"] for tag in original_resource.get_tags()}
+    stack_tags = {key: value for key, value in old_tags.items() if key.startswith(_STACK_TAGS)}
+    if _needs_replacement(original_resource, properties):
+        instance = _create(cls, new_resource_name, cloudformation_json, account_id, region_name)
+        instance.add_tags(stack_tags)
+        original_resource.delete(account_id, region_name)
+        return instance
+    instance = original_resource
+    tags = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}
+    gone = [key for key in old_tags if not key.startswith(("aws:", "oblako:")) and key not in tags]
+    if gone:
+        instance.ec2_backend.delete_tags([instance.id], dict.fromkeys(gone))
+    instance.add_tags(tags)
+    instance.disable_api_termination = _truth(properties.get("DisableApiTermination"))
+    instance.instance_initiated_shutdown_behavior = properties.get("InstanceInitiatedShutdownBehavior") or "stop"
+    groups = [*(properties.get("SecurityGroups") or []), *(properties.get("SecurityGroupIds") or [])]
+    if groups:
+        instance.security_groups = [instance.ec2_backend.get_security_group_by_name_or_id(group) for group in groups]
+    new_type = properties.get("InstanceType", "m1.small")
+    if new_type != instance.instance_type or properties.get("UserData") != instance.user_data:
+        # "Some interruptions": AWS stops and starts the instance; here that is a reboot with new limits.
+        instance.instance_type, instance.user_data = new_type, properties.get("UserData")
+        if instance.state == "running":
+            backing(instance).reboots += 1
+    return instance
+
+
+def _delete(cls: type[Instance], resource_name: str, cloudformation_json: Any, account_id: str, region_name: str) -> None:
+    """Moto's own goes by the logical id alone and would take other stacks' instances along."""
+    for instance in ec2_backends[account_id][region_name].all_instances():
+        tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+        stack, logical = tags.get(f"{_STACK_TAGS}stack-name"), tags.get(f"{_STACK_TAGS}logical-id")
+        if stack and logical and resource_name.startswith(f"{stack}-{logical}-"):
+            instance.delete(account_id, region_name)
+
+
+def _is_created(self: Any) -> bool:
+    """A stack is complete when its instances run, as on AWS."""
+    return bool(self.state != "pending")
+
+
+def settled(instance: Any, failure: str = "") -> None:
+    """Tell the instance's stack, where it has one, that the instance runs or never will.
+
+    Parameters
+    ----------
+    instance : moto.ec2.models.instances.Instance
+    failure : str
+        Why the launch failed; empty when it worked.
+    """
+    tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+    stack_id = tags.get(f"{_STACK_TAGS}stack-id")
+    if not stack_id:
+        return
+    backend = cloudformation_backends[instance.owner_id][instance.region_name]
+    stack = backend.stacks.get(stack_id)
+    if stack is None or stack.status != "CREATE_IN_PROGRESS":
+        return
+    if failure:
+        stack._add_stack_event("CREATE_FAILED", resource_status_reason=failure)
+        stack.status = "CREATE_FAILED"
+        stack.status_reason = failure
+    else:
+        stack.verify_readiness()
+
+
+def install() -> None:
+    """Lay the rules over moto's Instance."""
+    Instance.create_from_cloudformation_json = classmethod(_create)  # type: ignore[method-assign,assignment]
+    Instance.update_from_cloudformation_json = classmethod(_update)  # type: ignore[method-assign,assignment]
+    Instance.delete_from_cloudformation_json = classmethod(_delete)  # type: ignore[method-assign,assignment]
+    Instance.is_created = _is_created  # type: ignore[method-assign]

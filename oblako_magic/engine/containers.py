@@ -1,0 +1,197 @@
+"""The containers of instances: make, start, stop, look. Already done is success; ``find`` answers None."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from docker.types import Mount
+
+from .. import names
+from ..errors import EngineError, NotFound
+from ..model import ContainerSpec, ContainerState, PortMapping
+from . import networks, volumes
+from .client import Engine
+from .images import Image
+from .translate import translated
+
+_GRACE = 10
+"""Seconds between the polite signal and the hard one, as EC2 gives an operating system its time to stop."""
+_MIN_MEMORY_MIB = 6
+"""Docker refuses limits below it."""
+
+
+def _host_config(engine: Engine, spec: ContainerSpec, image: Image, volume_labels: Mapping[str, str]) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    cpus, memory = engine.host
+    if spec.limits.vcpus:
+        limits["nano_cpus"] = int(min(spec.limits.vcpus, cpus) * 1e9)
+    if spec.limits.memory_mib and memory:
+        limits["mem_limit"] = max(_MIN_MEMORY_MIB, min(spec.limits.memory_mib, memory)) << 20
+    # In the mount the volume's labels cost no call of their own; Podman's API drops them there.
+    mount = Mount(names.ROOT_MOUNT, names.root_volume_name(spec.instance_id), type="volume", labels=dict(volume_labels))
+    config: dict[str, Any] = engine.api.create_host_config(
+        init=not image.own_init,
+        mounts=[mount],
+        extra_hosts={names.HOST_ALIAS: networks.host_alias(engine)},
+        port_bindings={f"{m.container_port}/tcp": (m.host, m.host_port) for m in spec.ports},
+        **limits,
+    )
+    return config
+
+
+def create(engine: Engine, spec: ContainerSpec, image: Image) -> str:
+    """Make an instance's container and its root volume, without starting it.
+
+    Parameters
+    ----------
+    engine : Engine
+    spec : ContainerSpec
+    image : Image
+
+    Returns
+    -------
+    str
+        The container's id; the one that is there already, where there is one.
+
+    Raises
+    ------
+    EngineError
+    """
+    name = names.container_name(spec.instance_id)
+    labels = {**engine.labels, **spec.labels, names.LABEL_SERVICE: names.SERVICE_EC2, names.LABEL_INSTANCE: spec.instance_id}
+    if engine.podman:
+        volumes.ensure(engine, names.root_volume_name(spec.instance_id), labels)
+    try:
+        with translated(f"make the container of {spec.instance_id}"):
+            made = engine.api.create_container(
+                image.name,
+                command=list(spec.command or image.command or ()) or None,
+                entrypoint=[] if spec.command and not image.entrypoint else None,
+                name=name,
+                hostname=spec.hostname or None,
+                labels=labels,
+                ports=[m.container_port for m in spec.ports],
+                # Without them a shell in the panel or `docker attach` has nothing to hold on to.
+                stdin_open=True,
+                host_config=_host_config(engine, spec, image, labels),
+            )
+    except EngineError as error:
+        there = find(engine, spec.instance_id) if "in use" in str(error) or "already exists" in str(error) else None
+        if there is None:
+            raise
+        return there.container_id
+    return str(made["Id"])
+
+
+def start(engine: Engine, instance_id: str) -> None:
+    """Start the container; one that runs is left as it is."""
+    with translated(f"start {instance_id}"):
+        engine.api.start(names.container_name(instance_id))
+
+
+def stop(engine: Engine, instance_id: str, grace: int = _GRACE) -> None:
+    """Stop the container; one that is stopped or gone is left as it is."""
+    try:
+        with translated(f"stop {instance_id}"):
+            engine.api.stop(names.container_name(instance_id), timeout=grace)
+    except NotFound:
+        return
+
+
+def restart(engine: Engine, instance_id: str, grace: int = _GRACE) -> None:
+    """Stop and start the container."""
+    with translated(f"reboot {instance_id}"):
+        engine.api.restart(names.container_name(instance_id), timeout=grace)
+
+
+def remove(engine: Engine, instance_id: str) -> None:
+    """Remove the container, running or not, but no named volume; already gone is success."""
+    try:
+        with translated(f"remove the container of {instance_id}"):
+            # v=True takes the anonymous volumes of the image along; named ones stay.
+            engine.api.remove_container(names.container_name(instance_id), force=True, v=True)
+    except NotFound:
+        return
+
+
+def _ports(bindings: Mapping[str, Any] | None) -> tuple[PortMapping, ...]:
+    found = []
+    for inner, hosts in (bindings or {}).items():
+        for host in hosts or []:
+            number = str(host.get("HostPort") or "")
+            if inner.endswith("/tcp") and number.isdigit():
+                found.append(PortMapping(int(inner[:-4]), int(number), host.get("HostIp") or "0.0.0.0"))
+    return tuple(found)
+
+
+def _address(settings: Mapping[str, Any]) -> str:
+    if settings.get("IPAddress"):
+        return str(settings["IPAddress"])
+    addresses = (net.get("IPAddress") for net in (settings.get("Networks") or {}).values())
+    return next((str(address) for address in addresses if address), "")
+
+
+def _state(raw: Mapping[str, Any], instance_id: str) -> ContainerState:
+    state, config = raw.get("State") or {}, raw.get("Config") or {}
+    return ContainerState(
+        instance_id=instance_id,
+        container_id=str(raw.get("Id", "")),
+        status=str(state.get("Status", "")).replace("configured", "created").replace("initialized", "created"),
+        exit_code=int(state.get("ExitCode") or 0),
+        oom_killed=bool(state.get("OOMKilled")),
+        address=_address(raw.get("NetworkSettings") or {}),
+        image=str(config.get("Image", "")).removeprefix("localhost/"),
+        labels=config.get("Labels") or {},
+        started_at=str(state.get("StartedAt", "")),
+        finished_at=str(state.get("FinishedAt", "")),
+        ports=_ports((raw.get("HostConfig") or {}).get("PortBindings")),
+    )
+
+
+def find(engine: Engine, instance_id: str) -> ContainerState | None:
+    """The container of an instance as it is now; None where there is none."""
+    try:
+        with translated(f"look at the container of {instance_id}"):
+            raw = engine.api.inspect_container(names.container_name(instance_id))
+    except NotFound:
+        return None
+    return _state(raw, instance_id)
+
+
+def all_containers(engine: Engine) -> list[ContainerState]:
+    """Every container with the label of this service, whoever made it.
+
+    One call: exit codes, start times and host ports of stopped ones are not in it; ``find`` has them.
+    """
+    with translated("list the containers"):
+        rows = engine.api.containers(all=True, filters={"label": f"{names.LABEL_SERVICE}={names.SERVICE_EC2}"})
+    found = []
+    for row in rows:
+        labels = row.get("Labels") or {}
+        own = (names.instance_id_of(name) for name in row.get("Names") or [])
+        instance_id = labels.get(names.LABEL_INSTANCE) or next(filter(None, own), "")
+        if not instance_id:
+            continue
+        ports = tuple(
+            PortMapping(int(p["PrivatePort"]), int(p["PublicPort"]), p.get("IP") or "0.0.0.0")
+            for p in row.get("Ports") or []
+            if p.get("PublicPort") and p.get("Type") == "tcp"
+        )
+        found.append(
+            ContainerState(
+                instance_id=instance_id,
+                container_id=str(row.get("Id", "")),
+                status=str(row.get("State", "")).lower(),
+                address=_address(row.get("NetworkSettings") or {}),
+                image=str(row.get("Image", "")).removeprefix("localhost/"),
+                labels=labels,
+                ports=ports,
+            )
+        )
+    return found
+
+
+def published(containers: Iterable[ContainerState]) -> set[int]:
+    """The host ports of these containers."""
+    return {mapping.host_port for container in containers for mapping in container.ports}

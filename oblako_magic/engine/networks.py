@@ -1,0 +1,28 @@
+"""The engine's bridge: the address at which an instance reaches the host."""
+
+from __future__ import annotations
+
+from .client import Engine
+from .translate import translated
+
+
+def gateway(engine: Engine) -> str | None:
+    """The bridge's address on the host; None where the engine has no bridge of its own."""
+    name = "podman" if engine.podman else "bridge"
+    with translated("look at the engine's bridge"):
+        config = (engine.api.inspect_network(name).get("IPAM") or {}).get("Config") or []
+    for block in config:
+        address = block.get("Gateway")
+        if address and ":" not in address:
+            return str(address)
+    return None
+
+
+def host_alias(engine: Engine) -> str:
+    """What ``host.docker.internal`` stands for in a container's hosts file.
+
+    Podman before 4.7 writes ``host-gateway`` literally into the file and breaks the line, so it gets the address.
+    """
+    if engine.podman:
+        return gateway(engine) or "127.0.0.1"
+    return "host-gateway"

@@ -1,0 +1,151 @@
+"""All settings, read from the environment in one place.
+
+The only I/O is ``Settings.from_env``; the dataclass itself is plain data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import OblakoError
+
+BACKENDS = ("docker", "podman", "colima")
+
+
+def _flag(value: str | None, default: bool) -> bool:
+    if value is None or value == "":
+        return default
+    return value.strip().lower() in {"1", "true", "yes", "on"}
+
+
+def _labels(text: str) -> dict[str, str]:
+    pairs = (item.partition("=") for item in text.split(",") if item.strip())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _whole(name: str, text: str | None, default: int, low: int, high: int) -> int:
+    if not text:
+        return default
+    try:
+        number = int(text)
+    except ValueError:
+        number = low - 1
+    if not low <= number <= high:
+        raise OblakoError(f"{name}={text} is not a whole number from {low} to {high}; set it right or unset it.")
+    return number
+
+
+def default_state_dir() -> Path:
+    """Where the control plane of this user keeps its state when nothing else is said."""
+    # Imported here: platformdirs costs a few milliseconds that a set OBLAKO_STATE_DIR saves.
+    from platformdirs import user_state_path
+
+    return user_state_path("oblako", appauthor=False)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user can set; each field names its environment variable.
+
+    Parameters
+    ----------
+    state_dir : Path
+        ``OBLAKO_STATE_DIR``. State, runtime file, lock and log of one control plane (mode 0700).
+    backend : str or None
+        ``OBLAKO_CONTAINER_BACKEND``: ``docker``, ``podman`` or ``colima``; None takes the first that answers.
+    image : str or None
+        ``OBLAKO_EC2_IMAGE``: the container image of instances that name none of their own.
+    port : int
+        ``OBLAKO_PORT``: the endpoint's port; 0 takes a free one and keeps it.
+    publish_host : str
+        ``OBLAKO_PUBLISH_HOST``: the address that published ports listen on.
+    publish_ports : tuple of int
+        ``OBLAKO_PUBLISH_PORTS``: first and last host port to choose from, ``20000-29999``.
+    limits : bool
+        ``OBLAKO_EC2_LIMITS``: off leaves out the CPU and memory limits of the instance type.
+    allow_reset : bool
+        ``OBLAKO_ALLOW_RESET``: on lets moto's own ``/moto-api`` (reset among it) be called.
+    labels : mapping of str to str
+        ``OBLAKO_LABELS``: further labels, ``key=value,key=value``, on every container and volume.
+    workers : int
+        ``OBLAKO_WORKERS``: how many instances are worked on at once.
+    resync : int
+        ``OBLAKO_RESYNC``: seconds between two looks at everything, events or not.
+    pull_timeout : int
+        ``OBLAKO_PULL_TIMEOUT``: seconds that the pull of one image may take.
+    """
+
+    state_dir: Path
+    backend: str | None = None
+    image: str | None = None
+    port: int = 0
+    publish_host: str = "127.0.0.1"
+    publish_ports: tuple[int, int] = (20000, 29999)
+    limits: bool = True
+    allow_reset: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 16
+    resync: int = 30
+    pull_timeout: int = 900
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings.
+
+        Parameters
+        ----------
+        environ : mapping, optional
+            The environment; ``os.environ`` by default.
+
+        Raises
+        ------
+        OblakoError
+            Where a value can't be used; the sentence names the variable.
+        """
+        env = os.environ if environ is None else environ
+        backend = env.get("OBLAKO_CONTAINER_BACKEND") or None
+        if backend is not None and backend not in BACKENDS:
+            raise OblakoError(
+                f"OBLAKO_CONTAINER_BACKEND={backend} is not known; use {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}, or unset it."
+            )
+        first, dash, last = (env.get("OBLAKO_PUBLISH_PORTS") or "20000-29999").partition("-")
+        low = _whole("OBLAKO_PUBLISH_PORTS", first, 0, 1, 65535)
+        high = _whole("OBLAKO_PUBLISH_PORTS", last, 0, low, 65535) if dash else low
+        state_dir = env.get("OBLAKO_STATE_DIR")
+        return cls(
+            state_dir=Path(state_dir).expanduser() if state_dir else default_state_dir(),
+            backend=backend,
+            image=env.get("OBLAKO_EC2_IMAGE") or None,
+            port=_whole("OBLAKO_PORT", env.get("OBLAKO_PORT"), 0, 0, 65535),
+            publish_host=env.get("OBLAKO_PUBLISH_HOST") or "127.0.0.1",
+            publish_ports=(low, high),
+            limits=_flag(env.get("OBLAKO_EC2_LIMITS"), True),
+            allow_reset=_flag(env.get("OBLAKO_ALLOW_RESET"), False),
+            labels=_labels(env.get("OBLAKO_LABELS", "")),
+            workers=_whole("OBLAKO_WORKERS", env.get("OBLAKO_WORKERS"), 16, 1, 64),
+            resync=_whole("OBLAKO_RESYNC", env.get("OBLAKO_RESYNC"), 30, 1, 3600),
+            pull_timeout=_whole("OBLAKO_PULL_TIMEOUT", env.get("OBLAKO_PULL_TIMEOUT"), 900, 1, 86400),
+        )
+
+    @property
+    def runtime_file(self) -> Path:
+        """JSON: where the running control plane listens."""
+        return self.state_dir / "runtime.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the control plane as long as it lives."""
+        return self.state_dir / "control-plane.lock"
+
+    @property
+    def log_file(self) -> Path:
+        """The control plane's rotated log."""
+        return self.state_dir / "control-plane.log"
+
+    @property
+    def state_file(self) -> Path:
+        """The durable state."""
+        return self.state_dir / "state.bin"
