@@ -1,0 +1,133 @@
+"""Puts the magics into a shell and takes them out again, without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import environment
+from ..errors import OblakoError
+from . import completion, render
+from .magic import Ec2Magics, document
+from .switch import sentence
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+ATTRIBUTE = "_oblako_magic"
+
+
+def _pretty(text: Callable[[Any], str]) -> Callable[[Any, Any, bool], None]:
+    def show(value: Any, printer: Any, cycle: bool) -> None:
+        printer.text(text(value))
+
+    return show
+
+
+def _exec_text(result: Any) -> str:
+    # From the Python API nothing was streamed, so the output is what one wants to see.
+    parts = [result.stdout, result.stderr, "" if result.ok else f"exit code {result.exit_code}"]
+    return "\n".join(part.rstrip("\n") for part in parts if part)
+
+
+FORMATTERS: tuple[tuple[str, Callable[[Any], str], Callable[[Any], str] | None], ...] = (
+    ("oblako_magic.cloud.Instance", render.instance_text, render.instance_html),
+    ("oblako_magic.cloud.InstanceList", render.instances_text, render.instances_html),
+    ("oblako_magic.cloud.Status", render.status_text, render.status_html),
+    ("oblako_magic.cloud.Report", render.report_text, render.report_html),
+    ("oblako_magic.cloud.ExecResult", _exec_text, None),
+)
+"""How the values of ``cloud`` look: by name, so that loading doesn't import them."""
+
+
+class Extension:
+    """What was put into one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        document()
+        self.magics = Ec2Magics(shell)
+        self._matcher = completion.matcher(self.magics.known)
+        self._starter: threading.Thread | None = None
+        self._formats: list[tuple[str, str, Any]] = []
+
+    def load(self) -> None:
+        """Register everything, and begin to start the control plane."""
+        self.shell.register_magics(self.magics)
+        if self.shell.Completer is not None:
+            self.shell.Completer.custom_matchers.append(self._matcher)
+        for name, text, html in FORMATTERS:
+            self._format("text/plain", name, _pretty(text))
+            if html is not None:
+                self._format("text/html", name, html)
+        self._enter_environment()
+
+    def unload(self) -> None:
+        """Take everything out."""
+        self.magics.close()
+        if self._starter is not None:
+            self._starter.join(5)
+        manager = self.shell.magics_manager
+        for kind in ("line", "cell"):
+            if getattr(manager.magics[kind].get("ec2"), "__self__", None) is self.magics:
+                del manager.magics[kind]["ec2"]
+        manager.registry.pop(type(self.magics).__name__, None)
+        with contextlib.suppress(ValueError):
+            self.shell.configurables.remove(self.magics)
+        if self.shell.Completer is not None and self._matcher in self.shell.Completer.custom_matchers:
+            self.shell.Completer.custom_matchers.remove(self._matcher)
+        for kind, name, before in reversed(self._formats):
+            formatter = self.shell.display_formatter.formatters[kind]
+            formatter.pop(name, None)
+            if before is not None:
+                formatter.for_type(name, before)
+
+    def _format(self, kind: str, name: str, function: Callable[..., Any]) -> None:
+        formatter = self.shell.display_formatter.formatters[kind]
+        self._formats.append((kind, name, formatter.for_type(name, function)))
+
+    def _enter_environment(self) -> None:
+        # Whatever is wrong here, the extension loads: the first subcommand says it again, with the next step.
+        try:
+            endpoint, start = _control_plane()
+            self.magics.switch.on(environment.variables(endpoint, os.environ))
+        except (OblakoError, OSError) as error:
+            print(f"oblako_magic: {error}")
+            return
+        print(sentence(self.magics.switch.variables))
+        self._starter = threading.Thread(target=_quietly, args=(start,), name="oblako-start", daemon=True)
+        self._starter.start()
+
+
+def _control_plane() -> tuple[str, Callable[[], None]]:
+    """The endpoint, and what starts the control plane without waiting."""
+    from ..controlplane import process
+    from ..settings import Settings
+
+    settings = Settings.from_env()
+    return f"http://127.0.0.1:{process.planned_port(settings)}", lambda: process.start(settings)
+
+
+def _quietly(start: Callable[[], None]) -> None:
+    # The first subcommand starts it again and shows the error; a thread has no cell to write into.
+    with contextlib.suppress(OblakoError, OSError):
+        start()
+
+
+def load(shell: InteractiveShell) -> None:
+    """Load into this shell; a second time changes nothing."""
+    if getattr(shell, ATTRIBUTE, None) is None:
+        extension = Extension(shell)
+        setattr(shell, ATTRIBUTE, extension)
+        extension.load()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Unload from this shell."""
+    extension: Extension | None = getattr(shell, ATTRIBUTE, None)
+    if extension is not None:
+        delattr(shell, ATTRIBUTE)
+        extension.unload()

@@ -1,0 +1,114 @@
+"""``%ec2`` and ``%%ec2``: parse, call, show. The subcommands are in ``commands/``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+from traitlets import Bool, Float, Int, Unicode
+
+from ..errors import OblakoError
+from . import stream
+from .dispatch import run_line
+from .expand import Expander
+from .failures import Interrupted, internal, one_line
+from .jobs import Job
+from .parser import MAGIC, overview_text
+from .session import Preferences, Session
+from .switch import Switch
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ..cloud import Ec2
+
+DEBUG = "--debug"
+
+
+@magics_class
+class Ec2Magics(Magics):
+    """The magics; its traits are set in a configuration file or by ``%config Ec2Magics.timeout = 300``."""
+
+    default_type = Unicode("t3.micro", help="Instance type of run without --type.").tag(config=True)
+    default_image = Unicode("", help="Image of run without --image; empty leaves it to OBLAKO_EC2_IMAGE.").tag(config=True)
+    timeout = Float(120.0, help="Seconds that a wait lasts without --timeout.").tag(config=True)
+    output_limit = Int(stream.SHOWN, help="Characters of a command's output that a cell shows.").tag(config=True)
+    progress = Bool(True, help="Whether long waits show what they wait for.").tag(config=True)
+
+    def __init__(self, shell: InteractiveShell, **traits: Any) -> None:
+        super().__init__(shell, **traits)
+        self.switch = Switch()
+        self.jobs: list[Job] = []
+        self._ec2: Ec2 | None = None
+
+    def connect(self) -> Ec2:
+        """The ``Ec2`` of this kernel, made on first need."""
+        if self._ec2 is None:
+            from ..cloud import Ec2
+
+            self._ec2 = Ec2()
+        return self._ec2
+
+    def known(self) -> list[tuple[str, str]]:
+        """Ids and names for completion; nothing before the first use, and never an error."""
+        return self._ec2.cached() if self._ec2 is not None else []
+
+    def close(self) -> None:
+        """Stop what runs in the background and put the environment back."""
+        for job in self.jobs:
+            job.stop()
+        self.jobs.clear()
+        self.switch.off()
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic("ec2")
+    def ec2(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
+        """Replaced below by the registry's help."""
+        debug = line.split(None, 1)[:1] == [DEBUG]
+        if debug:
+            line = line.strip()[len(DEBUG) :]
+        user_ns: dict[str, Any] = self.shell.user_ns
+        session = Session(
+            self.connect,
+            names=user_ns,
+            expander=Expander({**user_ns, **(local_ns or {})}),
+            preferences=Preferences(self.default_type, self.default_image, self.timeout, self.output_limit, self.progress),
+            shell=self.shell,
+            body=cell,
+            switch=self.switch,
+            jobs=self.jobs,
+        )
+        # Imported here: it needs the registry, which loading the extension doesn't.
+        from .commands.control import overview
+
+        try:
+            return run_line(session, line, overview)
+        except UsageError as error:
+            # IPython shows the plain class in one line; the chain below would be kept alive for nothing.
+            raise UsageError(" ".join(str(error).split())) from None
+        except (OblakoError, Interrupted) as error:
+            if not debug:
+                one_line(error)
+            raise
+        except KeyboardInterrupt:
+            raise one_line(Interrupted("interrupted; nothing was undone.")) from None
+        except Exception as error:
+            if debug:
+                raise
+            raise one_line(internal(error, self._log_file(), f"{MAGIC} {DEBUG} {line.strip()[:40]}")) from error
+
+    @staticmethod
+    def _log_file() -> str:
+        from ..settings import Settings
+
+        try:
+            return str(Settings.from_env().log_file)
+        except OblakoError:
+            return ""
+
+
+def document() -> None:
+    """Make ``%ec2?`` show the registry's help."""
+    Ec2Magics.ec2.__doc__ = overview_text()

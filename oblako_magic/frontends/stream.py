@@ -1,0 +1,105 @@
+"""Brings a running command's output into a cell: at once, in order, and never too much of it.
+
+A front end chokes on thousands of small messages and on megabytes of text. So chunks are gathered and written
+about ten times a second, and after :data:`SHOWN` bytes one line says that the rest isn't shown.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+from types import TracebackType
+from typing import Literal, TextIO
+
+SHOWN = 1024 * 1024
+PERIOD = 0.1
+
+Which = Literal["out", "err"]
+
+
+class OutputWriter:
+    """Takes chunks from any thread and writes them to the streams of the cell that made it.
+
+    Parameters
+    ----------
+    limit : int
+        Characters to show; 0 shows none.
+    keep : bool
+        Whether the whole output is kept, for ``--out`` and ``--err``.
+    hint : str
+        The end of the line that says that no more is shown.
+    """
+
+    def __init__(self, limit: int = SHOWN, *, keep: bool = False, hint: str = "") -> None:
+        self.kept: dict[Which, list[str]] = {"out": [], "err": []}
+        self._keep = keep
+        self._hint = hint
+        self._limit = limit
+        self._left = limit
+        self._cut = False
+        self._pending: list[tuple[Which, str]] = []
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        # Held now: a thread must not look sys.stdout up later, when another cell may run.
+        self._streams: dict[Which, TextIO] = {"out": sys.stdout, "err": sys.stderr}
+        self._thread: threading.Thread | None = None
+
+    def out(self, text: str) -> None:
+        """Take a chunk of standard output."""
+        self._take("out", text)
+
+    def err(self, text: str) -> None:
+        """Take a chunk of standard error."""
+        self._take("err", text)
+
+    def text(self, which: Which) -> str:
+        """All that was kept of a stream."""
+        return "".join(self.kept[which])
+
+    def __enter__(self) -> OutputWriter:
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join(5)
+        self._flush()
+
+    def _take(self, which: Which, text: str) -> None:
+        if not text:
+            return
+        with self._lock:
+            if self._keep:
+                self.kept[which].append(text)
+            if self._cut:
+                return
+            if len(text) > self._left:
+                text, self._cut = text[: self._left], True
+            self._left -= len(text)
+            if text:
+                self._pending.append((which, text))
+            if self._cut:
+                shown = f"{self._limit / SHOWN:.3g} MiB" if self._limit >= SHOWN // 10 else f"{self._limit} characters"
+                self._pending.append(("err", f"\n[output is shown up to {shown}; the rest is not{self._hint}]\n"))
+
+    def _run(self) -> None:
+        while not self._done.wait(PERIOD):
+            self._flush()
+
+    def _flush(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, []
+            joined: list[tuple[Which, list[str]]] = []
+            for which, text in pending:
+                if not joined or joined[-1][0] != which:
+                    joined.append((which, []))
+                joined[-1][1].append(text)
+            # Written under the lock, so that two flushes can't swap their order.
+            for which, parts in joined:
+                stream = self._streams[which]
+                stream.write("".join(parts))
+                stream.flush()
