@@ -72,7 +72,8 @@ chmod 0440 "$1"/etc/sudoers.d/90-ec2-user
 _TRUST: Final = r"""
 import pathlib, re, sys
 block = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-known = {"".join(text.split()) for text in block.findall(pathlib.Path("/etc/ssl/certs/ca-certificates.crt").read_text())}
+bundle = pathlib.Path("/etc/ssl/certs/ca-certificates.crt").read_text()
+known = {"".join(text.split()) for text in block.findall(bundle)}
 folder = pathlib.Path("/usr/local/share/ca-certificates")
 new = [text for text in block.findall(sys.stdin.read()) if "".join(text.split()) not in known]
 for number, text in enumerate(new):
@@ -190,7 +191,8 @@ def _bootstrap(target: str, scratch: str, on_line: Callable[[str], None]) -> Non
             [line.removeprefix("E: ") for line in tail if line.startswith("E: ")] or list(tail)[-1:] or ["no output"]
         )
         raise ImageError(
-            f"can't build an image: mmdebstrap ended with {process.returncode} ({errors[0]}); check that Debian's packages can be reached."
+            f"can't build an image: mmdebstrap ended with {process.returncode} ({errors[0]}); "
+            "check that Debian's packages can be reached."
         )
 
 
