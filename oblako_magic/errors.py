@@ -18,6 +18,9 @@ show that sentence and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class OblakoError(Exception):
     """Base of all errors of the package; ``str(error)`` is one sentence for the user."""
@@ -55,7 +58,15 @@ class AwsError(OblakoError):
 
 
 class WaitError(OblakoError):
-    """An instance did not reach the state that was waited for."""
+    """An instance did not reach the state that was waited for.
+
+    Attributes
+    ----------
+    instances : list
+        The handles, up to date, so that nothing is lost by the failure.
+    """
+
+    instances: Sequence[Any] = ()
 
 
 class EngineError(OblakoError):

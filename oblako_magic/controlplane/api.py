@@ -114,14 +114,22 @@ class Api:
         }
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:
-        engine, error = "", ""
+        engine, url, error = "", "", ""
         try:
-            engine = self._engine().title
+            connected = self._engine()
+            engine, url = connected.title, connected.url
         except EngineError as problem:
             error = str(problem)
         with self._lock:
             counts = Counter(instance.state for instance in all_instances())
-        return {**self._hello({}), "engine": engine, "engine_error": error, "counts": dict(counts), "notices": list(self.notices)}
+        return {
+            **self._hello({}),
+            "engine": engine,
+            "engine_url": url,
+            "engine_error": error,
+            "counts": dict(counts),
+            "notices": list(self.notices),
+        }
 
     def _instances(self, arguments: dict[str, Any]) -> dict[str, Any]:
         if "since" in arguments:

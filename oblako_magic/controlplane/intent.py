@@ -365,6 +365,7 @@ def view(instance: Any) -> dict[str, Any]:
         "note": mine.note,
         "progress": mine.progress,
         "user_data": mine.user_data,
+        "rebooting": mine.backed and mine.want == "running" and mine.reboots > mine.reboots_done,
         "reason": instance.state_reason.message,
     }
 

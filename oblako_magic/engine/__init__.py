@@ -5,6 +5,6 @@ Every function takes an ``Engine`` and raises nothing but ``EngineError`` and it
 
 from __future__ import annotations
 
-from .client import Engine, connect
+from .client import Engine, connect, connect_url
 
-__all__ = ["Engine", "connect"]
+__all__ = ["Engine", "connect", "connect_url"]

@@ -175,6 +175,17 @@ def connect(settings: Settings) -> Engine:
     raise EngineUnavailable(f"no {what} answers{where}; {next_step(settings.backend)}.")
 
 
+def connect_url(url: str, settings: Settings) -> Engine:
+    """Connect to the engine at this address: the one that the control plane uses.
+
+    Raises
+    ------
+    EngineUnavailable
+    """
+    with translated("connect to the container engine"):
+        return _probe(url, settings.labels)
+
+
 def installed(settings: Settings) -> bool:
     """Whether there is any address where an engine could answer: else instances are simulated."""
     return settings.backend is not None or any(True for _ in candidates(settings.backend))

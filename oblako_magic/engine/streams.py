@@ -13,6 +13,9 @@ from ..errors import NotFound
 from .client import Engine
 from .translate import translated
 
+_GO_DIRECTORY = 1 << 31
+"""The directory bit of a mode as Go, in which the engines are written, has it."""
+
 
 def exec_create(
     engine: Engine,
@@ -140,6 +143,17 @@ def get_archive(engine: Engine, instance_id: str, path: str) -> Iterator[bytes]:
     with translated(f"copy {instance_id}:{path}"):
         stream, _ = engine.api.get_archive(names.container_name(instance_id), path)
         yield from stream
+
+
+def is_folder(engine: Engine, instance_id: str, path: str) -> bool:
+    """Whether the path is a folder in the container."""
+    try:
+        with translated(f"look at {instance_id}:{path}"):
+            stream, stat = engine.api.get_archive(names.container_name(instance_id), path)
+            stream.close()
+    except NotFound:
+        return False
+    return bool(int(stat.get("mode", 0)) & _GO_DIRECTORY)
 
 
 def read_file(engine: Engine, instance_id: str, path: str) -> bytes | None:

@@ -36,8 +36,9 @@ exit "$(cat {RESULT})"
 """.encode()
 
 
-def decode(text: str | None) -> bytes:
+def decode(encoded: object) -> bytes:
     """User data as the script's bytes; AWS carries it in base64, some clients don't."""
+    text = str(encoded or "")
     if not text:
         return b""
     try:

@@ -28,6 +28,8 @@ _TRIES = 5
 _STEPS = 6
 """Rounds of observe, plan, apply in one go; a table that needs more would be wrong."""
 _ECHOES = {"start", "restart", "kill", "stop"}
+_SECOND_LOOK = 0.15
+"""Seconds between the end of a container and the belief that nobody removes it."""
 
 
 @dataclass(frozen=True)
@@ -323,6 +325,11 @@ class Loop:
                 engine = self.engine()
                 actual = containers.find(engine, instance_id)
                 decision = planning.plan(desired, actual)
+                if decision.want is not None:
+                    # Ended by itself - or on its way out by `docker rm -f`, which kills first: look twice.
+                    time.sleep(_SECOND_LOOK)
+                    actual = containers.find(engine, instance_id)
+                    decision = planning.plan(desired, actual)
                 if not decision.actions:
                     self._settle(instance_id, desired, actual, decision)
                     return
