@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 INITS = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/bin/docker-init", "/usr/bin/tini-static")
 
@@ -97,7 +98,7 @@ def service() -> Iterator[str]:
             time.sleep(0.05)
         yield f"unix://{socket}"
     finally:
-        quiet = {"env": environ, "stdin": subprocess.DEVNULL, "capture_output": True}
+        quiet: dict[str, Any] = {"env": environ, "stdin": subprocess.DEVNULL, "capture_output": True}
         # All of this storage is this run's.
         subprocess.run(["podman", "rm", "--all", "--force", "--volumes", "--time=0"], check=False, timeout=120, **quiet)
         process.terminate()
