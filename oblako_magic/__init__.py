@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from .cloud import Ec2, ExecResult, Instance, InstanceList
+    from .cloud import Ec2
     from .errors import AwsError, ControlPlaneError, EngineError, OblakoError, TargetError, WaitError
+    from .handles import ExecResult, Instance, InstanceList
 
 __version__ = "0.1.0"
 
@@ -33,13 +34,13 @@ __all__ = [
     "unload_ipython_extension",
 ]
 
-_CLOUD = frozenset({"Ec2", "ExecResult", "Instance", "InstanceList"})
+_MODULES = {"Ec2": ".cloud", "ExecResult": ".handles", "Instance": ".handles", "InstanceList": ".handles"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".cloud" if name in _CLOUD else ".errors", __name__), name)
+    return getattr(import_module(_MODULES.get(name, ".errors"), __name__), name)
 
 
 def __dir__() -> list[str]:

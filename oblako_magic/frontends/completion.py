@@ -27,7 +27,6 @@ def matcher(known: Known) -> Any:
         Gives the ids and names of the instances last seen.
     """
 
-    @context_matcher(identifier=IDENTIFIER, priority=100)
     def ec2_matcher(context: CompletionContext) -> dict[str, Any]:
         # Of a cell only its first line is ours, and text_until_cursor is one line.
         match = _LINE.match(context.text_until_cursor)
@@ -41,7 +40,8 @@ def matcher(known: Known) -> Any:
             "matched_fragment": fragment,
         }
 
-    return ec2_matcher
+    mark: Any = context_matcher(identifier=IDENTIFIER, priority=100)
+    return mark(ec2_matcher)
 
 
 def complete(words: list[str], fragment: str, known: Known) -> list[str]:

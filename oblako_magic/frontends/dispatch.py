@@ -57,11 +57,12 @@ def run_line(session: Session, line: str, overview: Callable[[Session], Any]) ->
         return Text(str(help_text))
     if session.body is not None and not command.cell:
         raise UsageError(f"{command.name} takes no cell; write {MAGIC} {command.name} on a line of its own.")
-    value = _run(command, session, args)
+    value = perform(command, session, args)
     return None if silent else value
 
 
-def _run(command: Command, session: Session, args: Any) -> Any:
+def perform(command: Command, session: Session, args: Any) -> Any:
+    """Run a subcommand, and bind or convert what it gives as its options say."""
     name = getattr(args, "result", None)
     if name and not name.isidentifier():
         raise UsageError(f"{command.name}: {name!r} is not the name of a variable.")

@@ -1,4 +1,4 @@
-"""``python -m oblako_magic.frontends.docs`` writes docs/magics.md to standard output. Pure; the registry is all it reads."""
+"""``python -m oblako_magic.frontends.docs`` prints docs/magics.md. Pure; the registry is all it reads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ subcommands, `{MAGIC} SUBCOMMAND --help` what stands below.
 
 - **TARGET** is an instance id or the beginning of one, a Name tag, a pattern such as `web-*`, or `@last`.
 - **Variables.** `{{expr}}` is replaced where it is a Python expression that uses a name of yours and all its names are
-  defined; `$name` and `$name.attribute` where the name is defined, outside single quotes. Everything else stays, so JSON,
-  `cost$5` and `awk '{{print $1}}'` arrive as they are. `{{{{expr}}}}` and `$$name` write a defined one literally; `${{name}}` is
-  the shell's. A value never splits into words; a word that is one placeholder for a list becomes a word for each member,
-  and an instance stands for its id: `{MAGIC} stop {{machines}}`. After `exec TARGET`, values are put into the command as
-  text. A cell's body is never touched.
-- **Results.** A subcommand returns an object: `web = {MAGIC} run`. `-o NAME` binds it instead of displaying it, also when
-  the subcommand fails and there is something to look at. `--json` gives text. A `;` at the end shows nothing.
+  defined; `$name` and `$name.attribute` where the name is defined, outside single quotes. Everything else stays, so
+  JSON, `cost$5` and `awk '{{print $1}}'` arrive as they are. `{{{{expr}}}}` and `$$name` write a defined one literally;
+  `${{name}}` is the shell's. A value never splits into words; a word that is one placeholder for a list becomes a word
+  for each member, and an instance stands for its id: `{MAGIC} stop {{machines}}`. After `exec TARGET`, values are put
+  into the command as text. A cell's body is never touched.
+- **Results.** A subcommand returns an object: `web = {MAGIC} run`. `-o NAME` binds it instead of displaying it, also
+  when the subcommand fails and there is something to look at. `--json` gives text. A `;` at the end shows nothing.
 - **Errors** are one line. `{MAGIC} --debug SUBCOMMAND ...` shows the traceback.
 - **Interrupting** the kernel stops the waiting and leaves alone what runs; only `exec` stops its command.
 """

@@ -146,7 +146,7 @@ class Expander:
                 # One dict for both: a comprehension inside sees only the globals.
                 value = eval(compile(tree, "<ec2 line>", "eval"), dict(self.names))
                 if conversion:
-                    value = {"!r": repr, "!s": str, "!a": ascii}[conversion](value)
+                    value = repr(value) if conversion == "!r" else ascii(value) if conversion == "!a" else str(value)
                 return format(value, form) if form else value
         except Exception as error:
             raise UsageError(f"{{{inner}}} can't be expanded: {type(error).__name__}: {error}") from None

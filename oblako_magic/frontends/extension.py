@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import environment
 from ..errors import OblakoError
@@ -14,10 +14,8 @@ from . import completion, render
 from .magic import Ec2Magics, document
 from .switch import sentence
 
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
-
 ATTRIBUTE = "_oblako_magic"
+"""Where a shell keeps its :class:`Extension`. Shells are ``Any`` here: IPython 8 and 9 type them differently."""
 
 
 def _pretty(text: Callable[[Any], str]) -> Callable[[Any, Any, bool], None]:
@@ -34,19 +32,19 @@ def _exec_text(result: Any) -> str:
 
 
 FORMATTERS: tuple[tuple[str, Callable[[Any], str], Callable[[Any], str] | None], ...] = (
-    ("oblako_magic.cloud.Instance", render.instance_text, render.instance_html),
-    ("oblako_magic.cloud.InstanceList", render.instances_text, render.instances_html),
-    ("oblako_magic.cloud.Status", render.status_text, render.status_html),
-    ("oblako_magic.cloud.Report", render.report_text, render.report_html),
-    ("oblako_magic.cloud.ExecResult", _exec_text, None),
+    ("oblako_magic.handles.Instance", render.instance_text, render.instance_html),
+    ("oblako_magic.handles.InstanceList", render.instances_text, render.instances_html),
+    ("oblako_magic.handles.Status", render.status_text, render.status_html),
+    ("oblako_magic.handles.Report", render.report_text, render.report_html),
+    ("oblako_magic.handles.ExecResult", _exec_text, None),
 )
-"""How the values of ``cloud`` look: by name, so that loading doesn't import them."""
+"""How the values of ``handles`` look: by name, so that loading doesn't import them."""
 
 
 class Extension:
     """What was put into one shell."""
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    def __init__(self, shell: Any) -> None:
         self.shell = shell
         document()
         self.magics = Ec2Magics(shell)
@@ -117,7 +115,7 @@ def _quietly(start: Callable[[], None]) -> None:
         start()
 
 
-def load(shell: InteractiveShell) -> None:
+def load(shell: Any) -> None:
     """Load into this shell; a second time changes nothing."""
     if getattr(shell, ATTRIBUTE, None) is None:
         extension = Extension(shell)
@@ -125,7 +123,7 @@ def load(shell: InteractiveShell) -> None:
         extension.load()
 
 
-def unload(shell: InteractiveShell) -> None:
+def unload(shell: Any) -> None:
     """Unload from this shell."""
     extension: Extension | None = getattr(shell, ATTRIBUTE, None)
     if extension is not None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OblakoError
 
 if TYPE_CHECKING:
-    from ..cloud import Ec2, ExecResult, Instance
+    from ..cloud import Ec2
+    from ..handles import ExecResult, Instance
 
 KEPT = 16 * 1024 * 1024
 
@@ -68,7 +69,12 @@ class Job:
         def run() -> None:
             try:
                 self._result = ec2.exec(
-                    instance, command, on_stdout=self._out.add, on_stderr=self._err.add, interrupted=self._stop.is_set, **options
+                    instance,
+                    command,
+                    on_stdout=self._out.add,
+                    on_stderr=self._err.add,
+                    interrupted=self._stop.is_set,
+                    **options,
                 )
             except BaseException as error:  # kept for wait(): a thread has nobody to raise it to
                 self._error = error
@@ -136,5 +142,9 @@ class Job:
         elif self._result is not None:
             state = f"exit code {self._result.exit_code}"
         else:
-            state = "stopped" if isinstance(self._error, KeyboardInterrupt) or self._stop.is_set() else f"failed, {self._error}"
+            state = (
+                "stopped"
+                if isinstance(self._error, KeyboardInterrupt) or self._stop.is_set()
+                else f"failed, {self._error}"
+            )
         return f"<Job on {self._label}: {state} ({passed:.0f} s)>"

@@ -75,7 +75,9 @@ def _word(line: str, position: int, expand: Expander) -> tuple[list[Any], int, b
             pieces.append(char)
         position += 1
     if quote:
-        raise UsageError(f"The quote {quote} before {line[opened + 1 : opened + 11].strip() or 'the end'} isn't closed.")
+        raise UsageError(
+            f"The quote {quote} before {line[opened + 1 : opened + 11].strip() or 'the end'} isn't closed."
+        )
     return pieces, position, quoted
 
 

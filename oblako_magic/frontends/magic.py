@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
@@ -26,13 +27,27 @@ if TYPE_CHECKING:
 DEBUG = "--debug"
 
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _magic(function: _F) -> _F:
+    """Mark a method as ``%ec2`` and ``%%ec2`` that expands its line itself; IPython's decorators lose the type."""
+    marked: Any = function
+    decorators: list[Any] = [line_cell_magic("ec2"), needs_local_scope, no_var_expand]
+    for decorate in decorators:
+        marked = decorate(marked)
+    return cast(_F, marked)
+
+
 @magics_class
 class Ec2Magics(Magics):
     """The magics; its traits are set in a configuration file or by ``%config Ec2Magics.timeout = 300``."""
 
     default_type = Unicode("t3.micro", help="Instance type of run without --type.").tag(config=True)
-    default_image = Unicode("", help="Image of run without --image; empty leaves it to OBLAKO_EC2_IMAGE.").tag(config=True)
-    timeout = Float(120.0, help="Seconds that a wait lasts without --timeout.").tag(config=True)
+    default_image = Unicode("", help="Image of run without --image; empty leaves it to OBLAKO_EC2_IMAGE.").tag(
+        config=True
+    )
+    timeout = Float(0.0, help="Seconds that a wait lasts without --timeout; 0 leaves it to each.").tag(config=True)
     output_limit = Int(stream.SHOWN, help="Characters of a command's output that a cell shows.").tag(config=True)
     progress = Bool(True, help="Whether long waits show what they wait for.").tag(config=True)
 
@@ -61,21 +76,22 @@ class Ec2Magics(Magics):
         self.jobs.clear()
         self.switch.off()
 
-    @no_var_expand
-    @needs_local_scope
-    @line_cell_magic("ec2")
+    @_magic
     def ec2(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
         """Replaced below by the registry's help."""
         debug = line.split(None, 1)[:1] == [DEBUG]
         if debug:
             line = line.strip()[len(DEBUG) :]
-        user_ns: dict[str, Any] = self.shell.user_ns
+        shell: Any = self.shell
+        user_ns: dict[str, Any] = shell.user_ns
         session = Session(
             self.connect,
             names=user_ns,
             expander=Expander({**user_ns, **(local_ns or {})}),
-            preferences=Preferences(self.default_type, self.default_image, self.timeout, self.output_limit, self.progress),
-            shell=self.shell,
+            preferences=Preferences(
+                self.default_type, self.default_image, self.timeout, self.output_limit, self.progress
+            ),
+            shell=shell,
             body=cell,
             switch=self.switch,
             jobs=self.jobs,
@@ -84,7 +100,9 @@ class Ec2Magics(Magics):
         from .commands.control import overview
 
         try:
-            return run_line(session, line, overview)
+            value = run_line(session, line, overview)
+            self._follow_endpoint()
+            return value
         except UsageError as error:
             # IPython shows the plain class in one line; the chain below would be kept alive for nothing.
             raise UsageError(" ".join(str(error).split())) from None
@@ -98,6 +116,11 @@ class Ec2Magics(Magics):
             if debug:
                 raise
             raise one_line(internal(error, self._log_file(), f"{MAGIC} {DEBUG} {line.strip()[:40]}")) from error
+
+    def _follow_endpoint(self) -> None:
+        """Lead the kernel's clients to where the control plane listens now: its port may have been taken."""
+        if self._ec2 is not None and self.switch.is_on and self._ec2.endpoint_url not in self.switch.variables.values():
+            self.switch.on(self._ec2.environment())
 
     @staticmethod
     def _log_file() -> str:

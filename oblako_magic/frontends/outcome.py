@@ -1,16 +1,16 @@
-"""The result of ``exec`` whose output was streamed already. Imports ``cloud``: not part of loading the extension."""
+"""The result of ``exec`` whose output was streamed already. Imports ``handles``: not part of loading the extension."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from ..cloud import ExecResult, Instance
+from ..handles import ExecResult, Instance
 
 
 @dataclass(frozen=True)
 class Outcome(ExecResult):
-    """An :class:`~oblako_magic.cloud.ExecResult` that displays as its exit code, and as nothing where that is 0."""
+    """An :class:`~oblako_magic.handles.ExecResult` that displays as its exit code, and as nothing where that is 0."""
 
     instance_id: str = ""
 

@@ -6,21 +6,27 @@ import argparse
 import difflib
 import textwrap
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
-from IPython.core.magic_arguments import MagicArgumentParser
 
 from ..model import parse_publish
-from .registry import Argument, Command, Option, commands
+from .registry import Command, Option, commands
 
 MAGIC = "%ec2"
 
 
 class HelpRequested(Exception):
     """``--help`` stood on the line; carries the text."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of ending the kernel; IPython's own is not typed and takes no ``allow_abbrev``."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
 
 
 class _ShowHelp(argparse.Action):
@@ -89,15 +95,15 @@ def variable(text: str) -> str:
 # -- parsing -----------------------------------------------------------------------------------------------
 
 
-def find_command(name: str, prefix: str = MAGIC) -> Command:
-    """The subcommand of that name.
+def find_command(name: str, prefix: str = MAGIC, known: Mapping[str, Command] | None = None) -> Command:
+    """The subcommand of that name; among all of the registry unless told otherwise.
 
     Raises
     ------
     UsageError
         Where there is none; names the nearest.
     """
-    known = commands()
+    known = commands() if known is None else known
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, 1)
@@ -132,11 +138,10 @@ def parse(command: Command, words: Sequence[str], prefix: str = MAGIC) -> Namesp
     return args
 
 
-@lru_cache(maxsize=None)
-def _parser(command: Command) -> MagicArgumentParser:
-    parser = MagicArgumentParser(prog=command.name, add_help=False)
-    # Python 3.8 and later know it; IPython's own __init__ doesn't pass it on.
-    parser.allow_abbrev = False
+@cache
+def _parser(command: Command) -> _Parser:
+    # The usage is set because argparse would try to wrap one, and fails on metavars such as [HOST:]PORT.
+    parser = _Parser(prog=command.name, usage=command.name, add_help=False, allow_abbrev=False)
     for argument in command.arguments:
         nargs = ("+" if argument.required else "*") if argument.many else (None if argument.required else "?")
         _add(parser, argument.name.lower(), nargs=nargs, metavar=argument.name, choices=argument.choices or None)
@@ -154,7 +159,7 @@ def _parser(command: Command) -> MagicArgumentParser:
     return parser
 
 
-def _add(parser: MagicArgumentParser, *names: str, **more: Any) -> None:
+def _add(parser: _Parser, *names: str, **more: Any) -> None:
     # argparse tells None from "not given" for some keywords.
     parser.add_argument(*names, **{key: value for key, value in more.items() if value is not None})
 
@@ -203,9 +208,11 @@ def help_text(command: Command, prefix: str = MAGIC) -> str:
     if command.cell and prefix.startswith("%"):
         lines += ["", *textwrap.wrap(f"As a cell magic (%{prefix} {command.name}): {command.cell}", 96)]
     if command.arguments:
-        lines += ["", "Arguments:", *_rows((argument.name, argument_help(argument)) for argument in command.arguments)]
+        lines += ["", "Arguments:", *_rows((argument.name, argument.help) for argument in command.arguments)]
     lines += ["", "Options:"]
-    lines += _rows((", ".join(o.flags) + (f" {o.metavar}" if o.metavar else ""), option_help(o)) for o in command.all_options)
+    lines += _rows(
+        (", ".join(o.flags) + (f" {o.metavar}" if o.metavar else ""), option_help(o)) for o in command.all_options
+    )
     lines += ["", "Examples:"]
     for example in command.examples:
         if not prefix.startswith("%") and example.line.startswith("%%"):
@@ -240,11 +247,6 @@ def overview_text(prefix: str = MAGIC) -> str:
             f"  {prefix} terminate web",
         ]
     )
-
-
-def argument_help(argument: Argument) -> str:
-    """The sentence of an argument, with its choices."""
-    return argument.help
 
 
 def option_help(option: Option) -> str:

@@ -38,8 +38,9 @@ class NotebookSink:
 
     def show(self, text: str) -> None:
         """Show or replace the line."""
-        from IPython.display import display
+        from IPython import display as ipython_display
 
+        display: Any = ipython_display.display
         data = {"text/plain": text, "text/html": progress_html(text)}
         if self._handle is None:
             self._handle = display(data, raw=True, display_id=True)
@@ -108,7 +109,9 @@ class Progress:
             self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._done.set()
         if self._thread is not None:
             self._thread.join(5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class Option:
         The only values that are accepted, if there are such.
     completes : str
         What to complete the value with.
+    magic_only : bool
+        Whether it makes no sense in a terminal, such as the name of a variable.
     """
 
     flags: tuple[str, ...]
@@ -83,6 +85,7 @@ class Option:
     type: Callable[[str], Any] | None = None
     choices: tuple[str, ...] = ()
     completes: Completes = ""
+    magic_only: bool = False
 
     @property
     def dest(self) -> str:
@@ -146,8 +149,16 @@ class Command:
         return (*self.options, *(RESULT_OPTIONS if self.returns else ()), HELP_OPTION)
 
 
+def for_terminal(command: Command) -> Command:
+    """The subcommand as ``oblako`` has it: without what needs a notebook."""
+    options = (*command.options, *(RESULT_OPTIONS if command.returns else ()))
+    return replace(command, options=tuple(option for option in options if not option.magic_only), returns=False)
+
+
 HELP_OPTION = Option(("--help", "-h"), "Show this help and do nothing else.")
-OUTPUT_OPTION = Option(("-o", "--result"), "Bind the result to this variable instead of displaying it.", "NAME")
+OUTPUT_OPTION = Option(
+    ("-o", "--result"), "Bind the result to this variable instead of displaying it.", "NAME", magic_only=True
+)
 JSON_OPTION = Option(("--json",), "Give the result as JSON text.")
 RESULT_OPTIONS = (OUTPUT_OPTION, JSON_OPTION)
 

@@ -11,8 +11,10 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
+from ..names import TAG_PREFIX
+
 if TYPE_CHECKING:
-    from ..cloud import Check, Instance, Orphan, Report, Stats, Status
+    from ..handles import Check, Instance, Orphan, Report, Stats, Status
     from ..model import PortMapping
 
 COLOURS: Mapping[str, str] = {
@@ -46,7 +48,9 @@ def html(value: object) -> Html:
 
 def table_html(headers: Sequence[str], rows: Iterable[Sequence[object]], *, kind: str = "table") -> Html:
     """A table; cells that aren't :class:`Html` are escaped."""
-    head = "".join(f'<th scope="col" style="{_CELL} {_RULE} font-weight: 600;">{html(header)}</th>' for header in headers)
+    head = "".join(
+        f'<th scope="col" style="{_CELL} {_RULE} font-weight: 600;">{html(header)}</th>' for header in headers
+    )
     body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{html(cell)}</td>' for cell in row) + "</tr>" for row in rows)
     return Html(
         f'<table class="oblako-{kind}" style="{_BOX} border-collapse: collapse; margin: 0;">'
@@ -154,7 +158,10 @@ def instances_html(instances: Sequence[Instance]) -> str:
             (
                 machine.name,
                 Html(f'<span style="{_CODE}">{escape(machine.id)}</span>'),
-                Html(state_html(machine.state, wrong=machine.impaired) + escape(state_text(machine)[len(machine.state) :])),
+                Html(
+                    state_html(machine.state, wrong=machine.impaired)
+                    + escape(state_text(machine)[len(machine.state) :])
+                ),
                 machine.type,
                 machine.image or machine.image_id,
                 machine.private_ip,
@@ -191,7 +198,11 @@ def instances_text(instances: Sequence[Instance]) -> str:
 
 def _facts(machine: Instance) -> list[tuple[str, object]]:
     """What there is to say about one instance; empty facts are left out."""
-    image = f"{machine.image} ({machine.image_id})" if machine.image and machine.image_id else machine.image or machine.image_id
+    image = (
+        f"{machine.image} ({machine.image_id})"
+        if machine.image and machine.image_id
+        else machine.image or machine.image_id
+    )
     reason = f"{machine.reason} ({machine.reason_code})" if machine.reason and machine.reason_code else machine.reason
     facts: list[tuple[str, object]] = [
         ("now", machine.progress),
@@ -207,11 +218,16 @@ def _facts(machine: Instance) -> list[tuple[str, object]]:
         ("key", machine.key_name),
         ("profile", machine.profile),
         ("volumes", ", ".join(_volume(volume) for volume in machine.volumes)),
-        ("tags", ", ".join(f"{key}={value}" for key, value in machine.tags.items())),
+        ("tags", ", ".join(f"{key}={value}" for key, value in machine.tags.items() if _own_tag(key))),
         ("container", machine.container if machine.backed else "none: simulated"),
         ("launched", _when(machine.launch_time)),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _own_tag(key: str) -> bool:
+    """Whether a tag isn't shown elsewhere already: the name, and what was asked for by our own tags."""
+    return key != "Name" and not key.startswith(TAG_PREFIX)
 
 
 def _volume(volume: Mapping[str, object]) -> str:
@@ -284,8 +300,8 @@ def status_facts(status: Status) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = [
         ("control plane", plane),
         ("endpoint", status.endpoint),
-        ("engine", status.engine or f"none: {status.engine_error}"),
-        ("instances", counts_text(status.counts)),
+        ("engine", status.engine or (f"none: {status.engine_error}" if status.running else "")),
+        ("instances", counts_text(status.counts) if status.running else ""),
         ("state", status.state_dir),
         ("log", status.log_file),
         *(("notice", notice) for notice in status.notices),
@@ -335,5 +351,8 @@ def report_html(report: Report) -> str:
 def _verdict(report: Report) -> str:
     mine = [orphan for orphan in report.orphans if not orphan.foreign]
     if mine:
-        return "The orphans are kept until you say: doctor --adopt takes them in again, doctor --remove deletes them and their data."
+        return (
+            "The orphans are kept until you say: doctor --adopt takes them in again, "
+            "doctor --remove deletes them and their data."
+        )
     return "All is well." if report.ok else "Something is wrong; see the next steps."

@@ -1,4 +1,4 @@
-"""What subcommands return beside the handles of ``cloud``: small values that know how to look.
+"""What subcommands return beside ``handles``: small values that know how to look.
 
 Each has ``_repr_html_`` where a notebook can show more than text, and ``_repr_pretty_`` for a terminal.
 """
@@ -16,7 +16,7 @@ from . import render
 from .stream import SHOWN
 
 if TYPE_CHECKING:
-    from ..cloud import Instance, InstanceList, Stats, Status
+    from ..handles import Instance, InstanceList, Stats, Status
 
 
 class _Shown:
@@ -59,7 +59,12 @@ class Table(_Shown, list[dict[str, Any]]):
     """
 
     def __init__(
-        self, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, links: Sequence[str] = (), nothing: str = "nothing"
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        columns: Mapping[str, str],
+        *,
+        links: Sequence[str] = (),
+        nothing: str = "nothing",
     ) -> None:
         super().__init__(dict(row) for row in rows)
         self.columns = dict(columns)
@@ -70,13 +75,18 @@ class Table(_Shown, list[dict[str, Any]]):
         """A table with aligned columns."""
         if not self:
             return self.nothing
-        return render.table_text(list(self.columns.values()), [[_cell(row.get(key)) for key in self.columns] for row in self])
+        return render.table_text(
+            list(self.columns.values()), [[_cell(row.get(key)) for key in self.columns] for row in self]
+        )
 
     def _repr_html_(self) -> str:
         if not self:
             return render.html(self.nothing)
         rows = [
-            [render.link(str(row[key]), str(row[key])) if key in self.links and row.get(key) else _cell(row.get(key)) for key in self.columns]
+            [
+                render.link(str(row[key]), str(row[key])) if key in self.links and row.get(key) else _cell(row.get(key))
+                for key in self.columns
+            ]
             for row in self
         ]
         return render.table_html(list(self.columns.values()), rows)
@@ -96,7 +106,11 @@ class StatsList(_Shown, list["Stats"]):
         return render.table_text(render.STATS_HEADERS, render.stats_rows(self)) if self else "no running instances"
 
     def _repr_html_(self) -> str:
-        return render.table_html(render.STATS_HEADERS, render.stats_rows(self)) if self else render.html("no running instances")
+        return (
+            render.table_html(render.STATS_HEADERS, render.stats_rows(self))
+            if self
+            else render.html("no running instances")
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +149,17 @@ class Overview(_Shown):
     next_step: str
 
     def _facts(self) -> list[tuple[str, object]]:
-        return [fact for fact in render.status_facts(self.status) if fact[0] in {"control plane", "endpoint", "engine", "notice"}]
+        return [
+            fact
+            for fact in render.status_facts(self.status)
+            if fact[0] in {"control plane", "endpoint", "engine", "notice"}
+        ]
 
     def as_text(self) -> str:
         """The facts, the instances and what to do next."""
-        return "\n".join([render.pairs_text("oblako", self._facts()), render.instances_text(self.instances), self.next_step])
+        return "\n".join(
+            [render.pairs_text("oblako", self._facts()), render.instances_text(self.instances), self.next_step]
+        )
 
     def _repr_html_(self) -> str:
         card = render.pairs_html(render.Html("<strong>oblako</strong>"), self._facts(), kind="overview")
@@ -153,7 +173,10 @@ class StackResult(_Shown, dict[str, Any]):
         return [
             ("status", self.get("StackStatus", "")),
             *((f"output {name}", value) for name, value in _named(self.get("Outputs"), "OutputKey", "OutputValue")),
-            *((f"resource {name}", value) for name, value in _named(self.get("Resources"), "LogicalResourceId", "PhysicalResourceId")),
+            *(
+                (f"resource {name}", value)
+                for name, value in _named(self.get("Resources"), "LogicalResourceId", "PhysicalResourceId")
+            ),
         ]
 
     def as_text(self) -> str:
@@ -175,7 +198,11 @@ def _named(things: Any, key: str, value: str) -> list[tuple[str, object]]:
 def to_plain(value: Any) -> Any:
     """A result as what JSON can hold; private attributes are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.name[0] != "_"}
+        fields = {
+            field.name: to_plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.name[0] != "_"
+        }
         # A port's link is what a reader of the JSON wants of it.
         return {**fields, "url": value.url} if hasattr(value, "url") else fields
     if isinstance(value, Mapping):

@@ -30,7 +30,7 @@ class Preferences:
     default_image : str
         Image of ``run`` without ``--image``; empty leaves the choice to the settings.
     timeout : float
-        Seconds that a wait lasts without ``--timeout``.
+        Seconds that a wait lasts without ``--timeout``; 0 leaves it to each subcommand.
     output_limit : int
         Characters of a command's output that are shown.
     progress : bool
@@ -39,7 +39,7 @@ class Preferences:
 
     default_type: str = "t3.micro"
     default_image: str = ""
-    timeout: float = 120.0
+    timeout: float = 0.0
     output_limit: int = stream.SHOWN
     progress: bool = True
 

@@ -40,7 +40,7 @@ class Switch:
             if name not in self._set:
                 self._before[name] = os.environ.get(name)
             self._set[name] = os.environ[name] = value
-        boto3 = sys.modules.get("boto3")
+        boto3: Any = sys.modules.get("boto3")
         # A session keeps the credentials that it once found; so does the lack of them.
         if boto3 is not None and "AWS_ACCESS_KEY_ID" in variables and not self._replaced_session:
             self._session, self._replaced_session = boto3.DEFAULT_SESSION, True
@@ -57,7 +57,7 @@ class Switch:
                 del os.environ[name]
             else:
                 os.environ[name] = before
-        boto3 = sys.modules.get("boto3")
+        boto3: Any = sys.modules.get("boto3")
         if boto3 is not None and ours:
             boto3.DEFAULT_SESSION = self._session
         self._set, self._before = {}, {}
@@ -69,5 +69,6 @@ def sentence(variables: Mapping[str, str]) -> str:
     services = [service for service, name in SERVICES.items() if name in variables]
     endpoint = next((variables[name] for name in SERVICES.values() if name in variables), "")
     return (
-        f"oblako_magic: boto3 and aws in this kernel now use {endpoint} for {', '.join(services)} (%ec2 env off undoes it)"
+        f"oblako_magic: boto3 and aws in this kernel now use {endpoint} for {', '.join(services)} "
+        "(%ec2 env off undoes it)"
     )

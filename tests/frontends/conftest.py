@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import CapturedIO, capture_output
 
-sys.path.insert(0, str(Path(__file__).parent))
-from fake_ec2 import FakeEc2  # noqa: E402
+from tests.frontends.fake_ec2 import FakeEc2
 
 
 @pytest.fixture(scope="session")
-def bare_shell() -> Iterator[InteractiveShell]:
+def bare_shell() -> Iterator[Any]:
     """One shell for all tests: making one takes a while."""
-    shell = InteractiveShell.instance()
+    shell: Any = InteractiveShell.instance()
     # No history database: its thread would outlive the test.
     shell.history_manager.enabled = False
     yield shell
@@ -31,7 +29,9 @@ def no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     from oblako_magic.frontends import extension
 
     started: list[str] = []
-    monkeypatch.setattr(extension, "_control_plane", lambda: ("http://127.0.0.1:41234", lambda: started.append("start")))
+    monkeypatch.setattr(
+        extension, "_control_plane", lambda: ("http://127.0.0.1:41234", lambda: started.append("start"))
+    )
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
@@ -47,7 +47,7 @@ def cloud() -> FakeEc2:
 
 
 @pytest.fixture
-def shell(bare_shell: InteractiveShell, no_process: list[str], cloud: FakeEc2) -> Iterator[InteractiveShell]:
+def shell(bare_shell: Any, no_process: list[str], cloud: FakeEc2) -> Iterator[Any]:
     """A shell with the extension loaded and no names of the user's."""
     bare_shell.reset(new_session=False)
     with capture_output():
@@ -61,7 +61,7 @@ def shell(bare_shell: InteractiveShell, no_process: list[str], cloud: FakeEc2) -
 class Cell:
     """What a cell gave: its value, what it displayed, its streams and its error."""
 
-    def __init__(self, shell: InteractiveShell, source: str) -> None:
+    def __init__(self, shell: Any, source: str) -> None:
         with capture_output() as captured:
             self.run = shell.run_cell(source, store_history=False)
         assert isinstance(captured, CapturedIO)

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from oblako_magic.cloud import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
 from oblako_magic.errors import OblakoError, TargetError
+from oblako_magic.handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
 from oblako_magic.model import PortMapping, parse_publish
 
 _EMPTY = {"str": "", "bool": False, "int": 0, "list": [], "dict": {}}
@@ -18,7 +18,13 @@ DONE = {"start": "running", "stop": "stopped", "reboot": "running", "terminate":
 
 def make_instance(**values: Any) -> Instance:
     """An instance with these values and empty ones for the rest."""
-    every = {"type": "t3.micro", "image_id": "ami-12345678", "image": "debian:12", "private_ip": "10.0.0.4", "backed": True}
+    every = {
+        "type": "t3.micro",
+        "image_id": "ami-12345678",
+        "image": "debian:12",
+        "private_ip": "10.0.0.4",
+        "backed": True,
+    }
     filled: dict[str, Any] = {}
     for field in dataclasses.fields(Instance):
         if field.name in values or field.name in every:
@@ -44,7 +50,10 @@ class FakeEc2:
         self.calls: list[tuple[str, Any]] = []
         self.fail: dict[str, BaseException] = {}
         self.orphans: list[Orphan] = []
-        self.script: Callable[..., ExecResult] = lambda command, out, err, stop: (out("hello\n"), ExecResult(0, "hello\n", ""))[1]
+        self.script: Callable[..., ExecResult] = lambda command, out, err, stop: (
+            out("hello\n"),
+            ExecResult(0, "hello\n", ""),
+        )[1]
         self.engine = "Docker 20.10.24"
 
     def _called(self, name: str, details: Any = None) -> None:
@@ -84,7 +93,11 @@ class FakeEc2:
         self.calls.append(("run", wanted))
         made = InstanceList()
         for _ in range(wanted["count"]):
-            ports = [PortMapping(port.container_port, port.host_port or 20000) for text in wanted["publish"] for port in parse_publish(text)]
+            ports = [
+                PortMapping(port.container_port, port.host_port or 20000)
+                for text in wanted["publish"]
+                for port in parse_publish(text)
+            ]
             made.append(
                 self.add(
                     wanted["name"] or "",
@@ -123,7 +136,8 @@ class FakeEc2:
             if target == "@last":
                 here = self.machines[-1:]
             if not here:
-                raise TargetError(f"No instance answers to {target!r}; there are {', '.join(m.name for m in self.machines) or 'none'}.")
+                known = ", ".join(InstanceList(self.machines).ids) or "none"
+                raise TargetError(f"No instance answers to {target!r}; there are {known}.")
             found.extend(here)
         return found
 
@@ -133,13 +147,28 @@ class FakeEc2:
             raise TargetError(f"{target!r} is ambiguous: {', '.join(found.ids)}.")
         return found[0]
 
-    def change(self, action: str, instances: Sequence[Instance], *, wait: bool = True, timeout: float = 120.0, on_change: Any = None) -> InstanceList:
+    def change(
+        self,
+        action: str,
+        instances: Sequence[Instance],
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+        on_change: Any = None,
+    ) -> InstanceList:
         self._called("change", (action, [machine.id for machine in instances], wait, timeout))
         for machine in instances:
             machine.state = DONE[action]
         return InstanceList(instances)
 
-    def wait(self, instances: Sequence[Instance], state: str = "running", *, timeout: float = 120.0, on_change: Any = None) -> InstanceList:
+    def wait(
+        self,
+        instances: Sequence[Instance],
+        state: str = "running",
+        *,
+        timeout: float | None = None,
+        on_change: Any = None,
+    ) -> InstanceList:
         self._called("wait", (state, timeout))
         return InstanceList(instances)
 
@@ -176,7 +205,15 @@ class FakeEc2:
 
     def images(self) -> list[dict[str, Any]]:
         self._called("images")
-        return [{"image_id": "ami-1", "name": "al2023", "image": "amazonlinux:2023", "local": True, "description": "Amazon <Linux>"}]
+        return [
+            {
+                "image_id": "ami-1",
+                "name": "al2023",
+                "image": "amazonlinux:2023",
+                "local": True,
+                "description": "Amazon <Linux>",
+            }
+        ]
 
     def doctor(self) -> Report:
         self._called("doctor")
@@ -193,11 +230,20 @@ class FakeEc2:
         self._called("deploy", (stack_name, template, parameters))
         if "nonsense" in template:
             raise OblakoError("ValidationError: the template is no YAML (CreateStack)")
-        return {"StackId": "arn:stack", "StackStatus": "CREATE_COMPLETE", "Outputs": {"Url": "http://x"}, "Resources": []}
+        return {
+            "StackId": "arn:stack",
+            "StackStatus": "CREATE_COMPLETE",
+            "Outputs": {"Url": "http://x"},
+            "Resources": [],
+        }
 
     def environment(self) -> dict[str, str]:
         self._called("environment")
-        return {"AWS_ENDPOINT_URL_EC2": self.endpoint_url, "AWS_ACCESS_KEY_ID": "te st", "AWS_SECRET_ACCESS_KEY": "test"}
+        return {
+            "AWS_ENDPOINT_URL_EC2": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "te st",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
 
     def cached(self) -> list[tuple[str, str]]:
         return [(machine.id, machine.name) for machine in self.machines]

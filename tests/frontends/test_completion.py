@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_ec2 import FakeEc2
 from IPython.core.completer import provisionalcompleter
+
+from tests.frontends.fake_ec2 import FakeEc2
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def test_instances_by_name_and_id(tab: Any, cloud: FakeEc2) -> None:
     assert tab("%ec2 stop we") == ["%ec2 stop web-1"]
     assert tab("%ec2 stop web-") == ["%ec2 stop web-1"]
     assert tab(f"%ec2 stop {web.id[:5]}") == [f"%ec2 stop {web.id}"]
-    assert set(tab("%ec2 stop db ")) == {f"%ec2 stop db {end}" for end in ("web-1", "db", *(m.id for m in cloud.machines), "@last")}
+    assert set(tab("%ec2 stop db ")) == {
+        f"%ec2 stop db {end}" for end in ("web-1", "db", *(m.id for m in cloud.machines), "@last")
+    }
     assert tab("%ec2 exec --user root d") == ["%ec2 exec --user root db"]
     assert tab("%ec2 cp a w") == ["%ec2 cp a web-1:"]
     assert tab("%ec2 show @") == ["%ec2 show @last"]

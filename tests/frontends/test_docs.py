@@ -21,9 +21,10 @@ def test_the_subcommands_are_all_there() -> None:
 
 @ALL
 def test_every_subcommand_argument_and_option_is_documented(command: Command) -> None:
-    assert command.summary and not command.summary.endswith(".")
-    for thing in (*command.arguments, *command.all_options):
-        assert thing.help.endswith("."), thing
+    assert command.summary
+    assert not command.summary.endswith(".")
+    helps = [argument.help for argument in command.arguments] + [option.help for option in command.all_options]
+    assert [text for text in helps if not text.endswith(".")] == []
     text = help_text(command)
     for option in command.all_options:
         assert all(flag in text for flag in option.flags)

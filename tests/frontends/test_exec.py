@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Any
 
 import pytest
-from fake_ec2 import FakeEc2
 from IPython.utils.capture import capture_output
 
-from oblako_magic.cloud import ExecResult
 from oblako_magic.frontends.stream import OutputWriter
+from oblako_magic.handles import ExecResult
+from tests.frontends.fake_ec2 import FakeEc2
 
 
 def asked(cloud: FakeEc2) -> tuple[Any, dict[str, Any]]:
@@ -42,7 +43,7 @@ def web(cloud: FakeEc2) -> Any:
     ],
 )
 def test_the_rest_of_the_line_is_the_command(cell: Any, cloud: FakeEc2, shell: Any, line: str, command: str) -> None:
-    from fake_ec2 import make_instance
+    from tests.frontends.fake_ec2 import make_instance
 
     shell.user_ns.update(path="/srv/a", items=["a", "b"], machine=make_instance(id="i-77", state="running"))
     done = cell(f"%ec2 {line}")
@@ -51,11 +52,16 @@ def test_the_rest_of_the_line_is_the_command(cell: Any, cloud: FakeEc2, shell: A
 
 
 def test_options_and_body(cell: Any, cloud: FakeEc2, shell: Any) -> None:
-    done = cell("%%ec2 exec web --user app --env A=1 -e B=2 --workdir /srv --timeout 90s --out text --err errors\n#!/bin/sh\necho {x}\n")
+    done = cell(
+        "%%ec2 exec web --user app --env A=1 -e B=2 --workdir /srv --timeout 90s --out text --err errors\n"
+        "#!/bin/sh\necho {x}\n"
+    )
     command, options = asked(cloud)
-    assert done.error is None and command == "#!/bin/sh\necho {x}\n"
+    assert done.error is None
+    assert command == "#!/bin/sh\necho {x}\n"
     assert options == {"user": "app", "env": {"A": "1", "B": "2"}, "workdir": "/srv", "timeout": 90.0}
-    assert shell.user_ns["text"] == "hello\n" and shell.user_ns["errors"] == ""
+    assert shell.user_ns["text"] == "hello\n"
+    assert shell.user_ns["errors"] == ""
 
 
 def test_streams_are_told_apart_and_the_exit_code_is_shown(cell: Any, cloud: FakeEc2) -> None:
@@ -66,9 +72,12 @@ def test_streams_are_told_apart_and_the_exit_code_is_shown(cell: Any, cloud: Fak
 
     cloud.script = script
     done = cell("%ec2 exec web x")
-    assert done.stdout.startswith("fine\n") and done.stderr == "bad\n"
+    assert done.stdout.startswith("fine\n")
+    assert done.stderr == "bad\n"
     assert "exit code 3" in done.stdout
-    assert done.value.exit_code == 3 and done.value.stderr == "bad\n" and not done.value.ok
+    assert done.value.exit_code == 3
+    assert done.value.stderr == "bad\n"
+    assert not done.value.ok
 
 
 def test_output_comes_while_the_command_runs(cloud: FakeEc2, shell: Any) -> None:
@@ -80,14 +89,12 @@ def test_output_comes_while_the_command_runs(cloud: FakeEc2, shell: Any) -> None
         deadline = time.monotonic() + 5
         while not seen and time.monotonic() < deadline:
             time.sleep(0.02)
-            seen = captured_stream.getvalue()
+            seen = stream.getvalue()
         return ExecResult(0, "", "")
 
     cloud.script = script
     with capture_output():
-        import sys
-
-        captured_stream = sys.stdout
+        stream: Any = sys.stdout
         shell.run_line_magic("ec2", "exec web x")
     assert seen == "first\n"
 
@@ -101,7 +108,8 @@ def test_megabytes_are_cut_but_kept(cell: Any, cloud: FakeEc2, shell: Any) -> No
     cloud.script = script
     done = cell("%ec2 exec --out text web yes")
     assert 1024**2 <= len(done.stdout) < 1.1 * 1024**2
-    assert "1 MiB" in done.stderr and len(done.stderr.splitlines()) <= 2
+    assert "1 MiB" in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
     assert len(shell.user_ns["text"]) == 3 * 1024**2
     assert "--out VAR" in cell("%ec2 exec web yes").stderr
 
@@ -156,7 +164,8 @@ def test_interrupt_is_one_line_and_keeps_the_output(cell: Any, cloud: FakeEc2, s
     cloud.script = script
     done = cell("%ec2 exec --out text web sleep 100")
     assert isinstance(done.error, KeyboardInterrupt)
-    assert "was stopped" in done.stdout and len(done.stdout.strip().splitlines()) == 2
+    assert "was stopped" in done.stdout
+    assert len(done.stdout.strip().splitlines()) == 2
     assert shell.user_ns["text"] == "so far\n"
 
 
@@ -171,11 +180,15 @@ def test_background(cell: Any, cloud: FakeEc2, shell: Any) -> None:
     cloud.script = script
     done = cell("job = %ec2 exec --bg --out text web long")
     job = shell.user_ns["job"]
-    assert done.stdout == "" and job.running and job.result is None
+    assert done.stdout == ""
+    assert job.running
+    assert job.result is None
     assert "running" in repr(job)
     go.set()
     result = job.wait(5)
-    assert result.exit_code == 4 and job.output == "begun\n" and "exit code 4" in repr(job)
+    assert result.exit_code == 4
+    assert job.output == "begun\n"
+    assert "exit code 4" in repr(job)
     assert shell.user_ns["text"] == "begun\n"
 
 
@@ -189,7 +202,9 @@ def test_background_stop_and_failure(cell: Any, cloud: FakeEc2, shell: Any) -> N
     cell("job = %ec2 exec --bg web long")
     job = shell.user_ns["job"]
     job.stop()
-    assert not job.running and job.wait() is None and "stopped" in repr(job)
+    assert not job.running
+    assert job.wait() is None
+    assert "stopped" in repr(job)
 
     from oblako_magic.errors import EngineError, OblakoError
 

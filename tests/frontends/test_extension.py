@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from oblako_magic.errors import OblakoError
@@ -16,7 +15,7 @@ from oblako_magic.frontends import extension
 from oblako_magic.frontends.completion import IDENTIFIER
 
 
-def snapshot(shell: InteractiveShell) -> dict[str, Any]:
+def snapshot(shell: Any) -> dict[str, Any]:
     formatters = shell.display_formatter.formatters
     return {
         "line": set(shell.magics_manager.magics["line"]),
@@ -31,20 +30,23 @@ def snapshot(shell: InteractiveShell) -> dict[str, Any]:
     }
 
 
-def test_unload_puts_everything_back(bare_shell: InteractiveShell, no_process: list[str]) -> None:
+def test_unload_puts_everything_back(bare_shell: Any, no_process: list[str]) -> None:
     before = snapshot(bare_shell)
     with capture_output() as said:
         bare_shell.run_line_magic("load_ext", "oblako_magic")
     assert said.stdout.count("\n") == 1
-    assert said.stdout.startswith("oblako_magic: boto3 and aws in this kernel now use http://127.0.0.1:41234 for EC2, Auto Scaling")
-    assert os.environ["AWS_ENDPOINT_URL_EC2"] == "http://127.0.0.1:41234" and os.environ["AWS_ACCESS_KEY_ID"] == "test"
+    assert said.stdout.startswith(
+        "oblako_magic: boto3 and aws in this kernel now use http://127.0.0.1:41234 for EC2, Auto Scaling"
+    )
+    assert os.environ["AWS_ENDPOINT_URL_EC2"] == "http://127.0.0.1:41234"
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "test"
     assert snapshot(bare_shell) != before
     bare_shell.run_line_magic("unload_ext", "oblako_magic")
     assert no_process == ["start"]
     assert snapshot(bare_shell) == before
 
 
-def test_reload_doubles_nothing(bare_shell: InteractiveShell, no_process: list[str]) -> None:
+def test_reload_doubles_nothing(bare_shell: Any, no_process: list[str]) -> None:
     before = snapshot(bare_shell)
     with capture_output():
         bare_shell.run_line_magic("load_ext", "oblako_magic")
@@ -59,9 +61,7 @@ def test_reload_doubles_nothing(bare_shell: InteractiveShell, no_process: list[s
     assert snapshot(bare_shell) == before
 
 
-def test_a_users_own_values_come_back(
-    bare_shell: InteractiveShell, no_process: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_own_values_come_back(bare_shell: Any, no_process: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://mine")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mine")
     with capture_output():
@@ -77,13 +77,14 @@ def test_env_off_and_on(cell: Any) -> None:
     assert "AWS_ENDPOINT_URL_EC2" in cell("%ec2 env").stdout
     assert "***" in cell("%ec2 env show").stdout
     cell("%ec2 env off")
-    assert "AWS_ENDPOINT_URL_EC2" not in os.environ and "AWS_ACCESS_KEY_ID" not in os.environ
+    assert "AWS_ENDPOINT_URL_EC2" not in os.environ
+    assert "AWS_ACCESS_KEY_ID" not in os.environ
     assert "%ec2 env on" in cell("%ec2 env").stdout
     assert "now use http://127.0.0.1:41234" in cell("%ec2 env on").stdout
     assert os.environ["AWS_ENDPOINT_URL_EC2"] == "http://127.0.0.1:41234"
 
 
-def test_the_default_session_of_boto3_is_put_aside_and_back(bare_shell: InteractiveShell, no_process: list[str]) -> None:
+def test_the_default_session_of_boto3_is_put_aside_and_back(bare_shell: Any, no_process: list[str]) -> None:
     import boto3
 
     before = boto3.DEFAULT_SESSION = boto3.session.Session(region_name="us-east-1")
@@ -98,7 +99,7 @@ def test_the_default_session_of_boto3_is_put_aside_and_back(bare_shell: Interact
     boto3.DEFAULT_SESSION = None
 
 
-def test_it_loads_with_wrong_settings(bare_shell: InteractiveShell, no_process: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_loads_with_wrong_settings(bare_shell: Any, no_process: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Any:
         raise OblakoError("OBLAKO_PORT=x is not a whole number.")
 
@@ -126,7 +127,9 @@ def test_importing_and_loading_import_nothing_heavy(tmp_path: Any) -> None:
         "assert not (heavy - {'IPython'}) & added, heavy & added\n"
     )
     environ = {**os.environ, "OBLAKO_STATE_DIR": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environ, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

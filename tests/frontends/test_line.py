@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fake_ec2 import make_instance
 from IPython.core.error import UsageError
 
 from oblako_magic.frontends.expand import Expander
 from oblako_magic.frontends.line import take_semicolon, words
+from tests.frontends.fake_ec2 import make_instance
 
 NAMES: dict[str, Any] = {
     "x": "one two",

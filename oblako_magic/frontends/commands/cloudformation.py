@@ -42,7 +42,9 @@ def stack(session: Session, args: Namespace) -> Any:
             raise UsageError("stack: the cell is the template already; take --template off the line.")
         template = read_file(args.template, "The template")
     if not template or not template.strip():
-        raise UsageError(f"stack: give the template, as the cell of %{MAGIC} stack {args.name} or with --template FILE.")
+        raise UsageError(
+            f"stack: give the template, as the cell of %{MAGIC} stack {args.name} or with --template FILE."
+        )
     with session.progress(f"stack {args.name}") as line:
         try:
             result = session.ec2.deploy(

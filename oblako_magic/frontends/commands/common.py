@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
@@ -17,7 +17,7 @@ from ..registry import Argument, Option
 from ..session import Session
 
 if TYPE_CHECKING:
-    from ...cloud import Instance, InstanceList
+    from ...handles import Instance, InstanceList
 
 TARGET = Argument(
     "TARGET", "Instance id or its beginning, Name tag, a pattern such as web-*, or @last.", completes="targets"
@@ -30,8 +30,12 @@ TARGETS = Argument(
     completes="targets",
 )
 FILTER = Option(
-    ("--filter",), "Take the instances that match, such as tag:Env=dev or instance-type=t3.micro.", "NAME=VALUE", repeat=True, completes="filters"
-)  # fmt: skip
+    ("--filter",),
+    "Take the instances that match, such as tag:Env=dev or instance-type=t3.micro.",
+    "NAME=VALUE",
+    repeat=True,
+    completes="filters",
+)
 NO_WAIT = Option(("--no-wait",), "Return at once, without waiting for the new state.")
 TIMEOUT = Option(("--timeout",), "How long to wait: seconds, or 2m, or 1h.", "TIME", type=seconds)
 TAIL = Option(("--tail",), "Only the last lines, this many.", "LINES")
@@ -53,8 +57,16 @@ def targets(session: Session, args: Namespace, *, default: Sequence[str] = ()) -
     return session.ec2.find(named, filters=args.filter)
 
 
+def limit(session: Session, args: Namespace) -> dict[str, Any]:
+    """The timeout of a wait, where the line or the configuration sets one; else the call's own default holds."""
+    timeout = args.timeout or session.preferences.timeout
+    return {"timeout": timeout} if timeout else {}
+
+
 @contextmanager
-def waiting(session: Session, text: str, machines: Sequence[Instance] = ()) -> Iterator[Callable[[Sequence[Instance]], None]]:
+def waiting(
+    session: Session, text: str, machines: Sequence[Instance] = ()
+) -> Iterator[Callable[[Sequence[Instance]], None]]:
     """Show progress, and let an interrupt stop the waiting only.
 
     Yields
@@ -77,11 +89,13 @@ def waiting(session: Session, text: str, machines: Sequence[Instance] = ()) -> I
         except KeyboardInterrupt:
             what = ", ".join(f"{render.label(machine)} ({machine.state})" for machine in seen)
             again = f"; {MAGIC} show {seen[0].id} shows how it stands" if seen else f"; {MAGIC} ls shows what there is"
-            raise Interrupted(f"stopped waiting{' for ' + what if what else ''}; what was begun goes on{again}.") from None
+            raise Interrupted(
+                f"stopped waiting{' for ' + what if what else ''}; what was begun goes on{again}."
+            ) from None
 
 
 def _handle(machines: Sequence[Instance]) -> Instance | InstanceList:
-    from ...cloud import InstanceList
+    from ...handles import InstanceList
 
     return machines[0] if len(machines) == 1 else InstanceList(machines)
 

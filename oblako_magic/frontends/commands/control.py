@@ -16,7 +16,7 @@ from ..session import Session
 from ..switch import sentence
 
 if TYPE_CHECKING:
-    from ...cloud import Orphan
+    from ...handles import Orphan
 
 
 @command(
@@ -41,7 +41,9 @@ def env(session: Session, args: Namespace) -> Any:
         return Text(sentence(switch.variables))
     if args.action == "off":
         switch.off()
-        return Text("oblako_magic: boto3 and aws in this kernel use what they used before (%ec2 env on turns them back)")
+        return Text(
+            "oblako_magic: boto3 and aws in this kernel use what they used before (%ec2 env on turns them back)"
+        )
     rows = [{"variable": name, "value": value} for name, value in switch.variables.items()]
     return Table(rows, {"variable": "Variable", "value": "Value"}, nothing=f"off; {MAGIC} env on sets the variables")
 
@@ -58,8 +60,10 @@ def status(session: Session, args: Namespace) -> Any:
 
 def overview(session: Session) -> Overview:
     """What ``%ec2`` alone shows."""
+    # Right after loading it may still be starting.
+    session.ec2.start(wait=True)
     state = session.ec2.status()
-    machines = session.ec2.instances() if state.running else []
+    machines = session.ec2.instances()
     if not state.engine:
         step = f"No container engine answers; {MAGIC} doctor says what to do."
     elif not machines:
@@ -77,7 +81,8 @@ def overview(session: Session) -> Overview:
         Option(("--adopt",), "Give orphaned containers their instance records back."),
         Option(("--remove",), "Delete orphaned containers and volumes with the data in them."),
     ],
-    details="An orphan is a container or volume of this control plane that it has no record of. It is never removed unless you say so.",
+    details="An orphan is a container or volume of this control plane that it has no record of. It is never removed "
+    "unless you say so.",
     examples=[
         Example(f"{MAGIC} doctor", "What is wrong, each with the next step."),
         Example(f"{MAGIC} doctor --adopt", "Takes all orphans in again."),
@@ -114,7 +119,9 @@ def _chosen(orphans: Sequence[Orphan], names: Sequence[str]) -> list[Orphan]:
     arguments=[Argument("NAME", "The service, as boto3 names it.")],
     options=[Option(("--region",), "Another region than the default one.", "REGION")],
     magic_only=True,
-    examples=[Example(f"autoscaling = {MAGIC} client autoscaling", "The same as boto3.client, wherever the variables lead.")],
+    examples=[
+        Example(f"autoscaling = {MAGIC} client autoscaling", "The same as boto3.client, wherever the variables lead.")
+    ],
 )
 def client(session: Session, args: Namespace) -> Any:
     """Make a client."""

@@ -17,7 +17,7 @@ from ..session import Session
 from .common import TARGET
 
 if TYPE_CHECKING:
-    from ...cloud import Instance
+    from ...handles import Instance
 
 
 @command(
@@ -26,16 +26,19 @@ if TYPE_CHECKING:
     details="On a line, the words after TARGET are a shell command, as after an exclamation mark; options for exec "
     "itself come before it. Output is shown while it comes; the exit code is kept in the result and shown where it "
     "isn't 0. Interrupting the kernel stops the command.",
-    cell="the cell is a script; it runs by the program that its first line names (#!/usr/bin/env python3), else by /bin/sh.",
+    cell="the cell is a script; it runs by the program that its first line names (#!/usr/bin/env python3), else by "
+    "/bin/sh.",
     arguments=[TARGET, Argument("COMMAND", "The command, up to the end of the line.", many=True, required=False)],
     options=[
         Option(("--user", "-u"), "Run as this user instead of root.", "USER"),
         Option(("--env", "-e"), "Set an environment variable.", "KEY=VALUE", True, pair),
         Option(("--workdir", "-w"), "Run in this directory.", "DIR"),
         Option(("--timeout",), "Stop the command after this long: seconds, or 2m, or 1h.", "TIME", type=seconds),
-        Option(("--out",), "Bind standard output to this variable.", "VAR", type=variable),
-        Option(("--err",), "Bind standard error to this variable.", "VAR", type=variable),
-        Option(("--bg",), "Run in the background; gives a handle with wait(), output, result and stop()."),
+        Option(("--out",), "Bind standard output to this variable.", "VAR", type=variable, magic_only=True),
+        Option(("--err",), "Bind standard error to this variable.", "VAR", type=variable, magic_only=True),
+        Option(
+            ("--bg",), "Run in the background; gives a handle with wait(), output, result and stop().", magic_only=True
+        ),
     ],
     tail=True,
     examples=[
@@ -55,15 +58,17 @@ def execute(session: Session, args: Namespace) -> Any:
 
     script = session.tail if session.body is None else session.body
     if session.body is not None and session.tail:
-        raise UsageError("exec: the cell is the script; take the command off the first line, or name it as #!/path in the cell.")
+        raise UsageError(
+            "exec: the cell is the script; take the command off the first line, or name it as #!/path in the cell."
+        )
     if not script or not script[0].strip():
         raise UsageError(f"exec: what shall run? For example {MAGIC} exec {args.target} uname -a")
     machine = session.ec2.find_one(args.target)
     options = {"user": args.user, "env": dict(args.env) or None, "workdir": args.workdir, "timeout": args.timeout}
-    if args.bg:
+    if getattr(args, "bg", False):
         return _background(session, args, machine, script, options)
-    keep = bool(args.out or args.err)
-    hint = " but --out and --err keep it" if keep else f"; --out VAR keeps all of it"
+    keep = bool(getattr(args, "out", None) or getattr(args, "err", None))
+    hint = " but --out and --err keep it" if keep else "; --out VAR keeps all of it"
     with session.writer(keep=keep, hint=hint) as writer:
         try:
             result = session.ec2.exec(machine, script, on_stdout=writer.out, on_stderr=writer.err, **options)
@@ -74,7 +79,9 @@ def execute(session: Session, args: Namespace) -> Any:
     return Outcome.of(machine, result)
 
 
-def _background(session: Session, args: Namespace, machine: Instance, script: str | list[str], options: dict[str, Any]) -> Job:
+def _background(
+    session: Session, args: Namespace, machine: Instance, script: str | list[str], options: dict[str, Any]
+) -> Job:
     job = Job(session.ec2, machine, script, options, lambda done: _bind(session, args, done.output, done.errors))
     session.jobs[:] = [other for other in session.jobs if other.running]
     session.jobs.append(job)
@@ -82,7 +89,8 @@ def _background(session: Session, args: Namespace, machine: Instance, script: st
 
 
 def _bind(session: Session, args: Namespace, out: str, err: str) -> None:
-    for name, text in ((args.out, out), (args.err, err)):
+    # In a terminal there are no such options.
+    for name, text in ((getattr(args, "out", None), out), (getattr(args, "err", None), err)):
         if name:
             session.names[name] = text
 

@@ -12,10 +12,10 @@ from ..failures import Interrupted
 from ..parser import MAGIC, pair, publish, whole
 from ..registry import Example, Option, command
 from ..session import Session
-from .common import NO_WAIT, TIMEOUT, read_file, waiting
+from .common import NO_WAIT, TIMEOUT, limit, read_file, waiting
 
 if TYPE_CHECKING:
-    from ...cloud import Instance
+    from ...handles import Instance
 
 
 @command(
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         Option(("--type",), "Instance type; it limits CPU and memory.", "TYPE"),
         Option(("--name",), "The Name tag.", "NAME"),
         Option(("--count",), "How many to launch.", "N", type=whole(1, 1000)),
-        Option(("--publish", "-p"), "Publish a TCP port of the instance on this machine.", "[HOST:]PORT", True, publish),
+        Option(
+            ("--publish", "-p"), "Publish a TCP port of the instance on this machine.", "[HOST:]PORT", True, publish
+        ),
         Option(("--key",), "Name of a key pair.", "NAME"),
         Option(("--sg",), "Name or id of a security group.", "GROUP", True),
         Option(("--subnet",), "Id of a subnet.", "SUBNET"),
@@ -42,8 +44,12 @@ if TYPE_CHECKING:
         TIMEOUT,
     ],
     examples=[
-        Example(f"web = {MAGIC} run --name web --publish 8080:80", "One instance; its port 80 is http://127.0.0.1:8080."),
-        Example(f"{MAGIC} run --image debian:12 --type t3.small --count 3 --tag Env=dev", "Three of another image, tagged."),
+        Example(
+            f"web = {MAGIC} run --name web --publish 8080:80", "One instance; its port 80 is http://127.0.0.1:8080."
+        ),
+        Example(
+            f"{MAGIC} run --image debian:12 --type t3.small --count 3 --tag Env=dev", "Three of another image, tagged."
+        ),
         Example(
             f"%{MAGIC} run --name build --wait-user-data",
             "Runs the script at first boot and shows its output.",
@@ -79,8 +85,8 @@ def run(session: Session, args: Namespace) -> Any:
             user_data=user_data,
             backed=not args.no_container,
             wait=not args.no_wait,
-            timeout=args.timeout or preferences.timeout,
             on_change=on_change,
+            **limit(session, args),
         )
     session.partial = machines[0] if len(machines) == 1 else machines
     if args.wait_user_data:
@@ -95,5 +101,6 @@ def _follow(session: Session, machine: Instance, timeout: float | None) -> None:
             session.ec2.wait_user_data(machine, on_output=writer.out, timeout=timeout)
         except KeyboardInterrupt:
             raise Interrupted(
-                f"stopped watching the user data of {render.label(machine)}; it goes on, {MAGIC} console {machine.id} shows its log."
+                f"stopped watching the user data of {render.label(machine)}; it goes on, "
+                f"and {MAGIC} console {machine.id} shows its log."
             ) from None

@@ -10,7 +10,7 @@ from ..registry import Example, Option, command
 from ..render import state_text
 from ..results import Change, Changes
 from ..session import Session
-from .common import FILTER, NO_WAIT, TARGETS, TIMEOUT, targets, waiting
+from .common import FILTER, NO_WAIT, TARGETS, TIMEOUT, limit, targets, waiting
 
 Action = Literal["start", "stop", "reboot", "terminate"]
 
@@ -25,12 +25,16 @@ def _change(session: Session, args: Namespace, action: Action) -> Changes:
             action,
             machines,
             wait=not args.no_wait,
-            timeout=args.timeout or session.preferences.timeout,
             on_change=on_change,
+            **limit(session, args),
         )
     remark = "rebooted" if action == "reboot" else ""
     return Changes(
-        (Change(machine.id, machine.name, before.get(machine.id, "?"), state_text(machine), remark) for machine in after), after
+        (
+            Change(machine.id, machine.name, before.get(machine.id, "?"), state_text(machine), remark)
+            for machine in after
+        ),
+        after,
     )
 
 
@@ -94,7 +98,12 @@ def terminate(session: Session, args: Namespace) -> Any:
     "Wait until instances are in a state",
     arguments=[TARGETS],
     options=[
-        Option(("--state",), "The state to wait for; running by default.", "STATE", choices=("running", "stopped", "terminated")),
+        Option(
+            ("--state",),
+            "The state to wait for; running by default.",
+            "STATE",
+            choices=("running", "stopped", "terminated"),
+        ),
         FILTER,
         TIMEOUT,
     ],
@@ -105,5 +114,5 @@ def wait(session: Session, args: Namespace) -> Any:
     machines = targets(session, args)
     state = args.state or "running"
     with waiting(session, f"waiting for {state}", machines) as on_change:
-        done = session.ec2.wait(machines, state, timeout=args.timeout or session.preferences.timeout, on_change=on_change)
+        done = session.ec2.wait(machines, state, on_change=on_change, **limit(session, args))
     return done[0] if len(done) == 1 else done

@@ -86,5 +86,11 @@ def ports(session: Session, args: Namespace) -> Any:
 )
 def images(session: Session, args: Namespace) -> Any:
     """List images."""
-    columns = {"image_id": "AMI", "name": "Name", "image": "Container image", "local": "Here", "description": "Description"}
+    columns = {
+        "image_id": "AMI",
+        "name": "Name",
+        "image": "Container image",
+        "local": "Here",
+        "description": "Description",
+    }
     return Table(session.ec2.images(), columns, nothing="no images")
