@@ -158,6 +158,11 @@ def _hooks() -> list[str]:
     return [f"--customize-hook={hook}" for hook in hooks]
 
 
+def can_build() -> bool:
+    """Whether the tool that builds the base image is installed."""
+    return shutil.which("mmdebstrap") is not None
+
+
 def _bootstrap(target: str, scratch: str, on_line: Callable[[str], None]) -> None:
     """Write the base image's root file system to a tar file."""
     tool = shutil.which("mmdebstrap")

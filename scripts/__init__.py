@@ -1,0 +1,1 @@
+"""What the Makefile runs: set-up, demo and checks. Not part of the package."""

@@ -1,0 +1,150 @@
+"""Run the first tutorial notebook for real and tell what happened (``make demo``)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
+
+from oblako_magic import names
+from oblako_magic.engine import Engine, build, images
+from oblako_magic.errors import OblakoError
+from oblako_magic.settings import Settings
+from scripts.setup_engine import advice, can_install, ensure_engine, install, say
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "notebooks" / "01-first-instance.ipynb"
+OUTPUT = ROOT / ".demo"
+"""Ignored by git: the executed copy goes here, the notebook itself stays as it is."""
+LINES = 8
+WIDTH = 116
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def provide_image(engine: Engine, settings: Settings) -> str:
+    """Get the image that instances are made from: it is here, it is pulled, or it is built here."""
+    wanted = settings.image or names.DEFAULT_IMAGE
+    if images.local(engine, wanted):
+        return wanted
+    if settings.image is None and images.local(engine, names.BASE_IMAGE):
+        return names.BASE_IMAGE
+    try:
+        say(f"pulling {wanted}")
+        images.pull(engine, wanted, timeout=settings.pull_timeout)
+        return wanted
+    except OblakoError as error:
+        if settings.image is not None:
+            raise
+        say(f"no registry: {str(error)[:160].rstrip('.')}; the base image is built here")
+    if not build.can_build() and can_install():
+        say("installing mmdebstrap")
+        install(["mmdebstrap"])
+    return build.build_base(engine.api, lambda line: say(f"  {line}"))
+
+
+def _text(output: Any) -> str:
+    """What a terminal would show of a cell's output."""
+    kind = output.get("output_type")
+    if kind == "stream":
+        return str(output["text"])
+    if kind == "error":
+        return f"{output['ename']}: {output['evalue']}"
+    return str(output.get("data", {}).get("text/plain", ""))
+
+
+def tell(notebook: Any) -> list[str]:
+    """Print each cell and what it said; returns the cells' errors."""
+    errors: list[str] = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        source = cell.source.strip().splitlines()
+        say("")
+        for line in source[:LINES]:
+            say(f"  > {line}")
+        shown = "".join(_text(output).rstrip() + "\n" for output in cell.outputs)
+        lines = [line.rstrip() for line in ESCAPE.sub("", shown).splitlines() if line.strip()]
+        for line in lines[:LINES]:
+            say(f"    {line if len(line) <= WIDTH else line[: WIDTH - 3] + '...'}")
+        if len(lines) > LINES:
+            say(f"    ... and {len(lines) - LINES} lines more")
+        errors += [_text(output) for output in cell.outputs if output.get("output_type") == "error"]
+    return errors
+
+
+def execute(path: Path, *, timeout: int) -> tuple[Any, Path]:
+    """Execute a notebook in a kernel of its own.
+
+    Returns
+    -------
+    (NotebookNode, Path)
+        The executed notebook and where its copy is.
+    """
+    OUTPUT.mkdir(exist_ok=True)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    # No port to listen on where the system has another way.
+    kernel = AsyncKernelManager(kernel_name="python3", transport="ipc" if os.name == "posix" else "tcp")
+    client = NotebookClient(
+        notebook,
+        km=kernel,
+        timeout=timeout,
+        allow_errors=True,
+        resources={"metadata": {"path": str(OUTPUT)}},
+    )
+    client.execute()
+    copy = OUTPUT / path.name
+    nbformat.write(notebook, copy)  # type: ignore[no-untyped-call]
+    return notebook, copy
+
+
+def main() -> int:
+    """Set up what is missing, execute, tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pid-file", type=Path, help="write the process id of a daemon that is started here")
+    args = parser.parse_args()
+    begun = time.monotonic()
+    settings = Settings.from_env()
+    engine = ensure_engine(settings, args.pid_file)
+    if engine:
+        say(f"engine: {engine.title}")
+        try:
+            say(f"image: {provide_image(engine, settings)}")
+        except OblakoError as error:
+            say(str(error))
+            return 1
+        finally:
+            engine.close()
+    else:
+        say(f"No containers: {advice(settings)} The instances below are records only.")
+    say(f"executing {NOTEBOOK.relative_to(ROOT)}")
+    try:
+        notebook, copy = execute(NOTEBOOK, timeout=120)
+    except CellTimeoutError as error:
+        say(f"A cell did not end: {error}")
+        return 1
+    errors = tell(notebook)
+    say("")
+    say(f"{time.monotonic() - begun:.0f} s; the executed notebook is {copy.relative_to(ROOT)}.")
+    say("Open the notebooks in JupyterLab: make lab")
+    # Without an engine nothing runs in an instance: the cells that want it say so, which is what was promised.
+    if errors and engine:
+        say(f"{len(errors)} cells failed; the first: {errors[0][:300]}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except OblakoError as error:
+        say(str(error))
+        sys.exit(1)
