@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import environment, names, targets
 from .controlplane import process
 from .controlplane.process import Runtime
-from .errors import AwsError, ControlPlaneError, EngineUnavailable, OblakoError, TargetError, WaitError
+from .errors import (
+    AwsError,
+    ControlPlaneError,
+    ControlPlaneTimeout,
+    EngineUnavailable,
+    OblakoError,
+    TargetError,
+    WaitError,
+)
 from .handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status, fill, fill_extra
 from .model import ContainerState, parse_publish
 from .settings import Settings
@@ -116,10 +124,10 @@ class Ec2:
 
     def status(self) -> Status:
         """The control plane and the engine as they are; starts nothing."""
-        common = {"state_dir": str(self.settings.state_dir), "log_file": str(self.settings.log_file)}
+        state_dir, log_file = str(self.settings.state_dir), str(self.settings.log_file)
         runtime = process.find(self.settings)
         if runtime is None:
-            return Status(False, self.endpoint_url, **common)
+            return Status(False, self.endpoint_url, state_dir=state_dir, log_file=log_file)
         answer = process.call(runtime, "GET", "/status", timeout=30)
         return Status(
             True,
@@ -130,7 +138,8 @@ class Ec2:
             engine_error=answer["engine_error"],
             counts=answer["counts"],
             notices=answer["notices"],
-            **common,
+            state_dir=state_dir,
+            log_file=log_file,
         )
 
     def _connect(self) -> Runtime:
@@ -144,11 +153,13 @@ class Ec2:
             self._runtime, self._engine = None, None
             self._clients.clear()
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 30) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 30
+    ) -> dict[str, Any]:
         """Call the control plane's own API; one that has gone away is started again, once."""
         try:
             return process.call(self._connect(), method, path, body, timeout=timeout)
-        except process.ControlPlaneTimeout:
+        except ControlPlaneTimeout:
             raise
         except ControlPlaneError:
             if process.find(self.settings) is not None:
@@ -222,7 +233,9 @@ class Ec2:
 
     # -- launch -------------------------------------------------------------------------------------
 
-    def run_instance(self, image_id: str | None = None, instance_type: str = DEFAULT_TYPE, *, backed: bool = True, **kwargs: Any) -> str:
+    def run_instance(
+        self, image_id: str | None = None, instance_type: str = DEFAULT_TYPE, *, backed: bool = True, **kwargs: Any
+    ) -> str:
         """Launch one instance and return its id at once (RunInstances).
 
         Parameters
@@ -246,7 +259,13 @@ class Ec2:
         """
         if not backed:
             _add_tags(kwargs, {names.TAG_BACKED: "false"})
-        arguments = {"ImageId": image_id or DEFAULT_AMI, "InstanceType": instance_type, "MinCount": 1, "MaxCount": 1, **kwargs}
+        arguments = {
+            "ImageId": image_id or DEFAULT_AMI,
+            "InstanceType": instance_type,
+            "MinCount": 1,
+            "MaxCount": 1,
+            **kwargs,
+        }
         answer = self._aws("run_instances", **arguments)
         return str(answer["Instances"][0]["InstanceId"])
 
@@ -312,7 +331,9 @@ class Ec2:
             except ValueError as error:
                 raise OblakoError(str(error)) from error
             if count > 1 and any(mapping.host_port for mapping in mappings):
-                raise OblakoError("several instances can't share a host port; leave the host port out to have one chosen for each.")
+                raise OblakoError(
+                    "several instances can't share a host port; leave the host port out to have one chosen for each."
+                )
             labels[names.TAG_PUBLISH] = ",".join(publish)
         if not backed:
             labels[names.TAG_BACKED] = "false"
@@ -506,7 +527,12 @@ class Ec2:
         raise WaitError(f"{', '.join(sorted(wanted))} did not come back within {timeout:g} s; %ec2 show tells more.")
 
     def wait(
-        self, instances: Sequence[Instance], state: str = "running", *, timeout: float = 120.0, on_change: OnChange | None = None
+        self,
+        instances: Sequence[Instance],
+        state: str = "running",
+        *,
+        timeout: float = 120.0,
+        on_change: OnChange | None = None,
     ) -> InstanceList:
         """Wait until all instances are in a state.
 
@@ -545,7 +571,11 @@ class Ec2:
             open_ = [i for i in wanted.values() if i.state != state]
             if lost and all(i in lost for i in open_):
                 self.refresh(instances)
-                ended = f"{lost[0].label} did not start" if state == "running" else f"{lost[0].label} is {lost[0].state}, not {state}"
+                ended = (
+                    f"{lost[0].label} did not start"
+                    if state == "running"
+                    else f"{lost[0].label} is {lost[0].state}, not {state}"
+                )
                 raise _wait_error(f"{ended}{_why(lost[0])}", instances)
             if not open_:
                 return self.refresh(instances)
@@ -553,7 +583,9 @@ class Ec2:
             if left <= 0:
                 stuck = ", ".join(f"{i.label} is {i.state}" for i in open_[:4])
                 more = _why(open_[0]) or (f": {open_[0].progress}" if open_[0].progress else "")
-                raise _wait_error(f"not {state} within {timeout:g} s: {stuck}{more.rstrip('.')}; wait on with %ec2 wait", instances)
+                raise _wait_error(
+                    f"not {state} within {timeout:g} s: {stuck}{more.rstrip('.')}; wait on with %ec2 wait", instances
+                )
             revision, rows = self._rows(revision, max(0.05, min(left, 20.0)))
 
     # -- the surface of the system that this follows (design, "Names and labels") --------------------
@@ -751,14 +783,19 @@ class Ec2:
         instance.refresh()
         end = None if timeout is None else time.monotonic() + timeout
         if on_output is not None and instance.user_data in ("waiting", "running"):
-            follower = threading.Thread(target=self._follow_output, args=(instance, user_data.OUTPUT, on_output), daemon=True)
+            follower = threading.Thread(
+                target=self._follow_output, args=(instance, user_data.OUTPUT, on_output), daemon=True
+            )
             follower.start()
         else:
             follower = None
         revision, _ = self._rows()
         while instance.user_data in ("waiting", "running") and instance.state in ("pending", "running"):
             if end is not None and time.monotonic() > end:
-                raise _wait_error(f"the user data of {instance.label} did not end within {timeout:g} s; %ec2 console follows it.", [instance])
+                raise _wait_error(
+                    f"the user data of {instance.label} did not end within {timeout:g} s; %ec2 console follows it.",
+                    [instance],
+                )
             revision, rows = self._rows(revision, 1.0)
             if instance.id in rows:
                 fill_extra(instance, rows[instance.id])
@@ -768,7 +805,9 @@ class Ec2:
             from .engine import streams
 
             with contextlib.suppress(OblakoError):
-                on_output((streams.read_file(self.engine(), instance.id, user_data.OUTPUT) or b"").decode(errors="replace"))
+                on_output(
+                    (streams.read_file(self.engine(), instance.id, user_data.OUTPUT) or b"").decode(errors="replace")
+                )
         return instance.refresh()
 
     def _follow_output(self, instance: Instance, path: str, on_output: Callable[[str], None]) -> None:
@@ -781,10 +820,17 @@ class Ec2:
             "sleep 0.3; kill $t"
         )
         with contextlib.suppress(OblakoError):
-            remote.execute(self.engine(), instance, script, user="root", on_stdout=on_output, on_stderr=lambda text: None)
+            remote.execute(
+                self.engine(), instance, script, user="root", on_stdout=on_output, on_stderr=lambda text: None
+            )
 
     def logs(
-        self, instance: Instance, *, follow: bool = False, tail: int | None = None, on_output: Callable[[str], None] | None = None
+        self,
+        instance: Instance,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        on_output: Callable[[str], None] | None = None,
     ) -> str:
         """What process 1 of the instance wrote.
 
@@ -895,13 +941,25 @@ class Ec2:
             here = set(engine_images.names_here(self.engine()))
         rows = []
         default = self.settings.image or names.DEFAULT_IMAGE
-        rows.append({"image_id": "", "name": "(default)", "image": default, "description": "what %ec2 run takes without --image"})
+        rows.append(
+            {
+                "image_id": "",
+                "name": "(default)",
+                "image": default,
+                "description": "what %ec2 run takes without --image",
+            }
+        )
         for ami in catalog.AMIS:
             rows.append({"image_id": ami.ami_id, "name": ami.name, "image": ami.image, "description": ami.description})
         for raw in self._aws("describe_images", Owners=["self"])["Images"]:
             location = raw.get("ImageLocation") or ""
             rows.append(
-                {"image_id": raw["ImageId"], "name": raw.get("Name", ""), "image": location, "description": raw.get("Description", "")}
+                {
+                    "image_id": raw["ImageId"],
+                    "name": raw.get("Name", ""),
+                    "image": location,
+                    "description": raw.get("Description", ""),
+                }
             )
         return [{**row, "local": _tagged(row["image"]) in here} for row in rows]
 
@@ -935,7 +993,12 @@ class Ec2:
         AwsError, WaitError
         """
         given = [{"ParameterKey": key, "ParameterValue": value} for key, value in (parameters or {}).items()]
-        arguments = {"StackName": stack_name, "TemplateBody": template, "Parameters": given, "Capabilities": ["CAPABILITY_NAMED_IAM"]}
+        arguments = {
+            "StackName": stack_name,
+            "TemplateBody": template,
+            "Parameters": given,
+            "Capabilities": ["CAPABILITY_NAMED_IAM"],
+        }
         try:
             self._aws("describe_stacks", service="cloudformation", StackName=stack_name)
             operation = "update_stack"
@@ -954,11 +1017,15 @@ class Ec2:
             if not status.endswith("_IN_PROGRESS"):
                 break
             if time.monotonic() > end:
-                raise WaitError(f"the stack {stack_name} is still {status} after {timeout:g} s; %ec2 ls shows its instances.")
+                raise WaitError(
+                    f"the stack {stack_name} is still {status} after {timeout:g} s; %ec2 ls shows its instances."
+                )
             revision, _ = self._rows(revision, 1.0)
         if status.endswith("FAILED") or "ROLLBACK" in status:
             raise WaitError(f"the stack {stack_name} is {status}: {stack.get('StackStatusReason') or 'see its events'}")
-        resources = self._aws("describe_stack_resources", service="cloudformation", StackName=stack_name)["StackResources"]
+        resources = self._aws("describe_stack_resources", service="cloudformation", StackName=stack_name)[
+            "StackResources"
+        ]
         return {
             "StackId": stack["StackId"],
             "StackStatus": status,
@@ -1028,7 +1095,7 @@ def _profile(profile: str | None) -> dict[str, str] | None:
 
 
 def _split(text: str) -> tuple[str, str] | None:
-    """``TARGET:/path``; a Windows drive (``C:\\``) or a plain path is none."""
+    r"""``TARGET:/path``; a Windows drive (``C:\``) or a plain path is none."""
     target, colon, path = text.partition(":")
     if not colon or not path.startswith("/") or "/" in target or "\\" in target or not target:
         return None

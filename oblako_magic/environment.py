@@ -1,4 +1,7 @@
-"""The environment variables that lead AWS clients to the control plane. Reads files' existence only; no imports to speak of."""
+"""The environment variables that lead AWS clients to the control plane.
+
+Reads the AWS configuration files, and imports nothing to speak of: it is on the way of ``%load_ext``.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,14 @@ SERVICES: Mapping[str, str] = {
 The names are botocore's rule: the service id in capitals, blanks as underscores.
 """
 
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
 TEST_KEY = "test"
 DEFAULT_REGION = "us-east-1"
 
@@ -44,17 +55,16 @@ def _has(path: Path, *words: str) -> bool:
 
 def has_credentials(environ: Mapping[str, str]) -> bool:
     """Whether the user has any AWS credentials configured: then none are set."""
-    names = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
-    names += ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
     credentials, config = _aws_files(environ)
     words = ("aws_access_key_id", "credential_process", "sso_", "role_arn")
-    return any(environ.get(name) for name in names) or _has(credentials, *words) or _has(config, *words)
+    return any(environ.get(name) for name in _CREDENTIALS) or _has(credentials, *words) or _has(config, *words)
 
 
 def has_region(environ: Mapping[str, str]) -> bool:
     """Whether a region is configured."""
     credentials, config = _aws_files(environ)
-    return any(environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")) or _has(config, "region") or _has(credentials, "region")
+    named = any(environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION"))
+    return named or _has(config, "region") or _has(credentials, "region")
 
 
 def region(environ: Mapping[str, str] | None = None) -> str | None:
@@ -75,7 +85,7 @@ def variables(endpoint: str, environ: Mapping[str, str] | None = None) -> dict[s
         The environment as it is; ``os.environ`` by default. Keys and region of the user's own are not touched.
     """
     env = os.environ if environ is None else environ
-    found = {name: endpoint for name in SERVICES.values()}
+    found = dict.fromkeys(SERVICES.values(), endpoint)
     if not has_credentials(env):
         found["AWS_ACCESS_KEY_ID"] = found["AWS_SECRET_ACCESS_KEY"] = TEST_KEY
     if not has_region(env):

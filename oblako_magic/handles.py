@@ -153,7 +153,7 @@ class Instance:
     progress, note : str
         What takes long just now; a line that the user should see.
     volumes : list of dict
-        ``device``, ``volume_id``, ``size`` (GiB), ``delete_on_termination``.
+        ``device``, ``volume_id``, ``delete_on_termination``.
     """
 
     id: str
@@ -306,7 +306,6 @@ def fill(instance: Instance, raw: dict[str, Any], extra: dict[str, Any] | None) 
         {
             "device": mapping["DeviceName"],
             "volume_id": mapping["Ebs"]["VolumeId"],
-            "size": mapping["Ebs"].get("VolumeSize"),
             "delete_on_termination": mapping["Ebs"].get("DeleteOnTermination", False),
         }
         for mapping in raw.get("BlockDeviceMappings") or []

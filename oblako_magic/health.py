@@ -42,7 +42,12 @@ def _control_plane(ec2: Ec2) -> Check:
     if not status.running:
         return Check("control plane", False, f"does not run; its state is in {status.state_dir}", "oblako up")
     if status.notices:
-        return Check("control plane", False, " ".join(status.notices), "look at what was rebuilt with %ec2 ls; oblako down && oblako up clears the notice")
+        return Check(
+            "control plane",
+            False,
+            " ".join(status.notices),
+            "look at what was rebuilt with %ec2 ls; oblako down && oblako up clears the notice",
+        )
     return Check("control plane", True, f"version {status.version} at {status.endpoint}, process {status.pid}")
 
 
@@ -63,7 +68,9 @@ def _image(ec2: Ec2) -> Check:
         if images.local(engine, name):
             return Check("image", True, f"{name} is here")
         if not ec2.settings.image and images.local(engine, names.BASE_IMAGE):
-            return Check("image", True, f"{name} is not here yet; where it can't be pulled {names.BASE_IMAGE} stands in")
+            return Check(
+                "image", True, f"{name} is not here yet; where it can't be pulled {names.BASE_IMAGE} stands in"
+            )
     except EngineError as error:
         return Check("image", False, str(error), "see the engine above")
     return Check("image", True, f"{name} is not here; the first launch pulls it (or build one: oblako image build)")
@@ -75,7 +82,12 @@ def _instances(ec2: Ec2) -> Check:
     except OblakoError as error:
         return Check("instances", False, str(error), "oblako status")
     if bad:
-        return Check("instances", False, "; ".join(f"{i.label} is impaired: {i.impairment}" for i in bad), f"%ec2 start {bad[0].id}")
+        return Check(
+            "instances",
+            False,
+            "; ".join(f"{i.label} is impaired: {i.impairment}" for i in bad),
+            f"%ec2 start {bad[0].id}",
+        )
     return Check("instances", True, "none is impaired")
 
 
@@ -85,7 +97,9 @@ def _disk(ec2: Ec2) -> Check:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     detail = f"{free / (1 << 30):.1f} GiB free for {ec2.settings.state_dir}"
-    return Check("disk", free > _LITTLE, detail, "" if free > _LITTLE else "free some space: the state is saved at every change")
+    return Check(
+        "disk", free > _LITTLE, detail, "" if free > _LITTLE else "free some space: the state is saved at every change"
+    )
 
 
 def _clients(ec2: Ec2) -> Check:
@@ -95,4 +109,6 @@ def _clients(ec2: Ec2) -> Check:
         return Check("clients", True, f"boto3 and aws here use {value}")
     where = f"{variable} is {value}" if value else f"{variable} is not set"
     # No fault: a terminal that never asked for it is as it should be.
-    return Check("clients", True, f'{where}: aws and boto3 here do not use this endpoint (eval "$(oblako env)", or %ec2 env on)')
+    return Check(
+        "clients", True, f'{where}: aws and boto3 here do not use this endpoint (eval "$(oblako env)", or %ec2 env on)'
+    )

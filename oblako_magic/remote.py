@@ -88,7 +88,9 @@ def execute(
     """Run a command on an instance to its end; ``Ec2.exec`` has the contract."""
     token = secrets.token_hex(8)
     argv = _argv(engine, instance, command)
-    exec_id = streams.exec_create(engine, instance.id, argv, user=user or "", env={**(env or {}), _MARK: token}, workdir=workdir)
+    exec_id = streams.exec_create(
+        engine, instance.id, argv, user=user or "", env={**(env or {}), _MARK: token}, workdir=workdir
+    )
     out, err = _Tail(on_stdout), _Tail(on_stderr)
     over = threading.Event()
     timed_out = threading.Event()
@@ -122,7 +124,9 @@ def execute(
     out.feed(b"", True)
     err.feed(b"", True)
     if timed_out.is_set():
-        raise WaitError(f"the command on {instance.label} did not end within {timeout:g} s and was stopped; give --timeout more.")
+        raise WaitError(
+            f"the command on {instance.label} did not end within {timeout:g} s and was stopped; give --timeout more."
+        )
     return ExecResult(_exit_code(engine, exec_id), out.text(), err.text())
 
 
@@ -155,7 +159,9 @@ def stats(engine: Engine, instance: Instance) -> Stats:
     system = float(cpu.get("system_cpu_usage") or 0) - float(before.get("system_cpu_usage") or 0)
     count = cpu.get("online_cpus") or len((cpu.get("cpu_usage") or {}).get("percpu_usage") or []) or 1
     memory = now.get("memory_stats") or {}
-    cache = (memory.get("stats") or {}).get("total_inactive_file") or (memory.get("stats") or {}).get("inactive_file") or 0
+    cache = (
+        (memory.get("stats") or {}).get("total_inactive_file") or (memory.get("stats") or {}).get("inactive_file") or 0
+    )
     networks = (now.get("networks") or {}).values()
     return Stats(
         instance.id,

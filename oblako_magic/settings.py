@@ -108,9 +108,8 @@ class Settings:
         env = os.environ if environ is None else environ
         backend = env.get("OBLAKO_CONTAINER_BACKEND") or None
         if backend is not None and backend not in BACKENDS:
-            raise OblakoError(
-                f"OBLAKO_CONTAINER_BACKEND={backend} is not known; use {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}, or unset it."
-            )
+            known = f"{', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}"
+            raise OblakoError(f"OBLAKO_CONTAINER_BACKEND={backend} is not known; use {known}, or unset it.")
         first, dash, last = (env.get("OBLAKO_PUBLISH_PORTS") or "20000-29999").partition("-")
         low = _whole("OBLAKO_PUBLISH_PORTS", first, 0, 1, 65535)
         high = _whole("OBLAKO_PUBLISH_PORTS", last, 0, low, 65535) if dash else low

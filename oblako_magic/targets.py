@@ -51,11 +51,17 @@ def match(target: str, instances: Sequence[Instance]) -> list[Instance]:
         if found:
             return found
         raise TargetError(f"no instance matches {target!r}; %ec2 ls shows what there is.")
-    prefixed = [i for i in instances if i.id.startswith(target) or (target and i.id.startswith(f"i-{target}"))] if target else []
+    prefixed = (
+        [i for i in instances if i.id.startswith(target) or (target and i.id.startswith(f"i-{target}"))]
+        if target
+        else []
+    )
     if len(prefixed) == 1:
         return prefixed
     if prefixed:
-        raise TargetError(f"{target!r} means several instances: {_names(prefixed)}; give more of the id, or a glob such as {target}*.")
+        raise TargetError(
+            f"{target!r} means several instances: {_names(prefixed)}; give more of the id, or a glob such as {target}*."
+        )
     near = difflib.get_close_matches(target, [n for i in instances for n in (i.name, i.id) if n], n=3, cutoff=0.5)
     if near:
         raise TargetError(f"no instance is called {target!r}; did you mean {' or '.join(near)}?")

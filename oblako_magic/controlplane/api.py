@@ -154,7 +154,11 @@ class Api:
             foreign = container.labels.get(names.LABEL_CONTROL_PLANE) != self._control_plane
             if foreign or container.instance_id not in live:
                 detail = f"{container.status}, image {container.image}"
-                found.append(_orphan("container", names.container_name(container.instance_id), container.instance_id, detail, foreign))
+                found.append(
+                    _orphan(
+                        "container", names.container_name(container.instance_id), container.instance_id, detail, foreign
+                    )
+                )
         for volume in volumes.all_volumes(engine):
             foreign = volume.labels.get(names.LABEL_CONTROL_PLANE) != self._control_plane
             instance_id = volume.labels.get(names.LABEL_INSTANCE) or names.instance_id_of(volume.name) or ""
@@ -171,7 +175,9 @@ class Api:
     def _adopt(self, arguments: dict[str, Any]) -> dict[str, Any]:
         orphan = self._find_orphan(arguments)
         if orphan["kind"] != "container":
-            raise OblakoError(f"the volume {orphan['name']} can't be adopted without its container; remove it, or keep it.")
+            raise OblakoError(
+                f"the volume {orphan['name']} can't be adopted without its container; remove it, or keep it."
+            )
         if orphan["foreign"]:
             raise OblakoError(f"{orphan['name']} belongs to another control plane; adopt it there, or remove it there.")
         container = containers.find(self._engine(), orphan["instance_id"])
@@ -188,7 +194,9 @@ class Api:
     def _remove(self, arguments: dict[str, Any]) -> dict[str, Any]:
         orphan = self._find_orphan(arguments)
         if orphan["foreign"]:
-            raise OblakoError(f"{orphan['name']} belongs to another control plane; remove it there, or with the engine's own command.")
+            raise OblakoError(
+                f"{orphan['name']} belongs to another control plane; remove it there, or with the engine's own command."
+            )
         engine = self._engine()
         if orphan["kind"] == "container":
             containers.remove(engine, orphan["instance_id"])

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from xml.sax.saxutils import escape
 
-from moto.core.base_backend import BackendDict
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import (  # type: ignore[import-not-found]
+    DomainDispatcherApplication,
+    create_backend_app,
+)
 
 from ..errors import OblakoError
 from . import semantics
@@ -20,13 +22,15 @@ from .api import Api
 from .guard import Guard
 from .intent import Intent
 from .process import API
-from .store import StateError, Store
+from .store import StateError, Store, count_backends
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 64 << 20
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]*/([^/]+)/aws4_request")
-_READS = re.compile(r"^(Describe|Get|List|Search|Lookup|Head|BatchGet|Query|Scan|Validate|Estimate|Preview|Simulate|Decode)")
+_READS = re.compile(
+    r"^(Describe|Get|List|Search|Lookup|Head|BatchGet|Query|Scan|Validate|Estimate|Preview|Simulate|Decode)"
+)
 StartResponse = Callable[..., Any]
 
 
@@ -106,11 +110,19 @@ class App:
             return _answer(start_response, "413 Content Too Large", "text/plain", f"{error}\n".encode())
         refusal = self._guard.refusal(environ, body)
         if refusal:
-            log.warning("refused %s %s from %s: %s", environ.get("REQUEST_METHOD"), environ.get("PATH_INFO"), environ.get("REMOTE_ADDR"), refusal)
+            log.warning(
+                "refused %s %s from %s: %s",
+                environ.get("REQUEST_METHOD"),
+                environ.get("PATH_INFO"),
+                environ.get("REMOTE_ADDR"),
+                refusal,
+            )
             return self._error(environ, start_response, "403 Forbidden", "AccessDenied", refusal)
         path = environ.get("PATH_INFO", "")
         if path.startswith(API):
-            status, answer = self._api.handle(environ["REQUEST_METHOD"], path[len(API) :], environ.get("QUERY_STRING", ""), body)
+            status, answer = self._api.handle(
+                environ["REQUEST_METHOD"], path[len(API) :], environ.get("QUERY_STRING", ""), body
+            )
             return _answer(start_response, status, "application/json", json.dumps(answer).encode())
         try:
             status, headers, chunks = self._serve(environ, body)
@@ -158,7 +170,7 @@ class App:
         version = 0
         with self._lock:
             answer = self._ask_moto(environ)
-            backends = _count_backends()
+            backends = count_backends()
             # A first look at a region makes its default VPC, whose ids the answer may already carry.
             if write or backends != self._backends:
                 self._backends = backends
@@ -172,7 +184,9 @@ class App:
     def _ask_moto(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
         captured: list[Any] = []
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], None]:
             captured[:] = [status, headers]
             return lambda data: None
 
@@ -185,7 +199,9 @@ class App:
                 close()
         return captured[0], captured[1], data
 
-    def _error(self, environ: dict[str, Any], start_response: StartResponse, status: str, code: str, text: str) -> list[bytes]:
+    def _error(
+        self, environ: dict[str, Any], start_response: StartResponse, status: str, code: str, text: str
+    ) -> list[bytes]:
         """An error in the form of the protocol that was spoken, so that clients show its text."""
         if environ.get("HTTP_X_AMZ_TARGET") or environ.get("PATH_INFO", "").startswith(API):
             data = json.dumps({"__type": code, "message": text, "error": text}).encode()
@@ -194,12 +210,10 @@ class App:
         if service_of(environ) == "ec2":
             xml = f"<Response><Errors><Error>{inner}</Error></Errors><RequestID>oblako</RequestID></Response>"
         else:
-            xml = f"<ErrorResponse><Error><Type>Sender</Type>{inner}</Error><RequestId>oblako</RequestId></ErrorResponse>"
+            xml = (
+                f"<ErrorResponse><Error><Type>Sender</Type>{inner}</Error><RequestId>oblako</RequestId></ErrorResponse>"
+            )
         return _answer(start_response, status, "text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{xml}'.encode())
-
-
-def _count_backends() -> int:
-    return sum(len(dict.keys(accounts)) for backends in BackendDict._instances for accounts in dict.values(backends))
 
 
 def _answer(start_response: StartResponse, status: str, kind: str, data: bytes) -> list[bytes]:

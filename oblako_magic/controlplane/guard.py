@@ -48,7 +48,8 @@ class Guard:
         """Why the request is refused; empty where it may pass."""
         host = host_name(environ.get("HTTP_HOST", ""))
         if host.lower() not in self._hosts:
-            return f"the Host header {environ.get('HTTP_HOST', '')!r} is not one of this endpoint's; use 127.0.0.1 or localhost."
+            given = environ.get("HTTP_HOST", "")
+            return f"the Host header {given!r} is not one of this endpoint's; use 127.0.0.1 or localhost."
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and origin != f"http://{environ.get('HTTP_HOST')}":
             return f"requests from the origin {origin!r} are not allowed."

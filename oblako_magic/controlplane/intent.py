@@ -20,8 +20,9 @@ from moto.ec2.models.instances import InstanceState, StateReason
 
 from .. import catalog, names
 from ..engine import publish
+from ..errors import PortTaken
 from ..guest import user_data
-from ..model import STATE_CODES, Backing, ContainerSpec, Limits, PortMapping, Reason, parse_publish
+from ..model import STATE_CODES, Backing, ContainerSpec, Limits, PortMapping, Reason, StateName, Wanted, parse_publish
 from ..reconcile.loop import Observation
 from ..reconcile.plan import Desired
 from ..settings import Settings
@@ -31,8 +32,14 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
-_TRANSITION = {"running": "pending", "stopped": "stopping", "terminated": "shutting-down"}
-_WANTS = {"running": "running", "pending": "running", "stopped": "stopped", "stopping": "stopped"}
+_TRANSITION: dict[str, StateName] = {"running": "pending", "stopped": "stopping", "terminated": "shutting-down"}
+_WANTS: dict[str, Wanted] = {
+    "running": "running",
+    "pending": "running",
+    "stopped": "stopped",
+    "stopping": "stopped",
+    "terminated": "terminated",
+}
 
 
 def boot_id() -> str:
@@ -82,6 +89,7 @@ class Intent:
         self._instances: dict[str, Any] = {}
         self._boot = boot_id()
         self.revision = 0
+        self._closed = False
         self._changed = threading.Condition()
 
     # -- change feed --------------------------------------------------------------------------------
@@ -94,8 +102,14 @@ class Intent:
     def wait(self, revision: int, timeout: float) -> int:
         """Return when something has changed since ``revision``, or after ``timeout`` seconds; the revision now."""
         with self._changed:
-            self._changed.wait_for(lambda: self.revision > revision, timeout)
+            self._changed.wait_for(lambda: self.revision > revision or self._closed, timeout)
             return self.revision
+
+    def close(self) -> None:
+        """Let everybody go who waits for a change."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     # -- moto -> loop -------------------------------------------------------------------------------
 
@@ -120,9 +134,13 @@ class Intent:
             if instance.state != mine.written:
                 self._wish(instance, mine)
                 changed.append(instance.id)
-            elif instance.id not in self._instances or mine.reboots > mine.reboots_done or mine.generation > mine.started:
-                changed.append(instance.id)
-            elif mine.root_kept and mine.written == "terminated" and mine.root_volume_id not in instance.ec2_backend.volumes:
+            elif (
+                instance.id not in self._instances or mine.reboots > mine.reboots_done or mine.generation > mine.started
+            ) or (
+                mine.root_kept
+                and mine.written == "terminated"
+                and mine.root_volume_id not in instance.ec2_backend.volumes
+            ):
                 changed.append(instance.id)
         self._instances = found
         return changed
@@ -138,7 +156,7 @@ class Intent:
             mine.user_data = "not run (simulated)" if data else ""
 
     def _wish(self, instance: Any, mine: Backing) -> None:
-        want = instance.state if instance.state in _TRANSITION else _WANTS.get(instance.state, mine.want)
+        want = _WANTS.get(instance.state, mine.want)
         if want == "running" and (mine.want != "running" or mine.written == "stopped"):
             mine.generation += 1
         mine.want = want
@@ -159,7 +177,9 @@ class Intent:
         """All that may have a container: the terminated ones whose volume is kept, too."""
         with self._lock:
             return [
-                key for key, instance in self._instances.items() if backing(instance).backed and backing(instance).written != "terminated"
+                key
+                for key, instance in self._instances.items()
+                if backing(instance).backed and backing(instance).written != "terminated"
             ]
 
     def get(self, instance_id: str) -> Any | None:
@@ -251,12 +271,15 @@ class Intent:
             mine = backing(instance) if instance is not None else Backing()
             if not text or mine.ports:
                 return replace(desired, spec=replace(desired.spec, ports=mine.ports))
-            others = {port.host_port for other in self._instances.values() if other is not instance for port in backing(other).ports}
+            others = {
+                port.host_port
+                for other in self._instances.values()
+                if other is not instance
+                for port in backing(other).ports
+            }
             try:
                 wanted = parse_publish(text)
             except ValueError as error:
-                from ..errors import PortTaken
-
                 raise PortTaken(f"the tag {names.TAG_PUBLISH} can't be used: {error}") from error
             mine.ports = publish.choose(
                 wanted, host=self._settings.publish_host, between=self._settings.publish_ports, taken=others
@@ -316,11 +339,15 @@ class Intent:
             self._write(instance, mine, "stopping")
 
     def _reason(self, instance: Any, reason: Reason) -> None:
-        instance.state_reason = StateReason(f"{reason.code}: {reason.message}" if reason.code else reason.message, reason.code)
+        instance.state_reason = StateReason(
+            f"{reason.code}: {reason.message}" if reason.code else reason.message, reason.code
+        )
         instance._reason = reason.message
 
     def _on_state(self, instance: Any, mine: Backing, before: str, seen: Observation) -> None:
-        log.info("%s: %s -> %s%s", instance.id, before, instance.state, f" ({seen.reason.message})" if seen.reason else "")
+        log.info(
+            "%s: %s -> %s%s", instance.id, before, instance.state, f" ({seen.reason.message})" if seen.reason else ""
+        )
         if instance.state == "terminated":
             publish.release(mine.ports)
             mine.ports, mine.impaired = (), ""

@@ -74,7 +74,9 @@ def read_runtime(settings: Settings) -> Runtime | None:
     """What the runtime file says, true or stale; None where there is none."""
     try:
         data = json.loads(settings.runtime_file.read_text())
-        return Runtime(int(data["pid"]), int(data["port"]), str(data["version"]), int(data["protocol"]), str(data["host"]))
+        return Runtime(
+            int(data["pid"]), int(data["port"]), str(data["version"]), int(data["protocol"]), str(data["host"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -131,9 +133,13 @@ def call(
         response = connection.getresponse()
         raw = response.read()
     except TimeoutError as error:
-        raise ControlPlaneTimeout(f"the control plane at {runtime.url} did not answer within {timeout:.0f} s.") from error
+        raise ControlPlaneTimeout(
+            f"the control plane at {runtime.url} did not answer within {timeout:.0f} s."
+        ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise ControlPlaneError(f"the control plane at {runtime.url} does not answer; start it with: oblako up") from error
+        raise ControlPlaneError(
+            f"the control plane at {runtime.url} does not answer; start it with: oblako up"
+        ) from error
     finally:
         connection.close()
     try:

@@ -13,7 +13,8 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models import instances as moto_instances
 
 from .. import names
-from ..model import Backing, ContainerState
+from ..model import ContainerState
+from .semantics import backing
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def rebuild(container: ContainerState) -> Any:
     backend = ec2_backends[account][region]
     subnet = _subnet(backend, kept)
     # Moto draws the id itself; the lock keeps others from drawing meanwhile.
-    with mock.patch.object(moto_instances, "random_instance_id", lambda: container.instance_id):
+    with mock.patch.object(moto_instances, "random_instance_id", return_value=container.instance_id):
         reservation = backend.run_instances(
             image_id=kept.get("image_id") or container.image,
             count=1,
@@ -53,7 +54,11 @@ def rebuild(container: ContainerState) -> Any:
             private_ip=_address(subnet, kept),
             key_name=kept.get("key_name"),
             instance_initiated_shutdown_behavior=kept.get("shutdown"),
-            tags={"instance": {key: value for key, value in (kept.get("tags") or {}).items() if not key.startswith("aws:")}},
+            tags={
+                "instance": {
+                    key: value for key, value in (kept.get("tags") or {}).items() if not key.startswith("aws:")
+                }
+            },
         )
     instance = reservation.instances[0]
     if kept.get("launch_time"):
@@ -62,7 +67,7 @@ def rebuild(container: ContainerState) -> Any:
         except ValueError:
             log.warning("%s: launch time %r", instance.id, kept["launch_time"])
     running = container.running
-    mine: Backing = instance.oblako
+    mine = backing(instance)
     mine.want = "running" if running else "stopped"
     mine.started = mine.generation
     mine.image, mine.container_id, mine.ports = container.image, container.container_id, container.ports

@@ -12,13 +12,14 @@ from contextvars import ContextVar
 from typing import Any
 
 from moto.core.common_models import BaseModel
+from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend, amis
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
+from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.general import General
-from moto.ec2.utils import Base64EncodedString
 from moto.ssm.models import Parameter, ParameterDict, ssm_backends
 
 from .. import catalog
@@ -41,7 +42,9 @@ class IncorrectInstanceState(EC2ClientError):
     """The instance is not in a state that allows the action (EC2 API error codes)."""
 
     def __init__(self, instance_id: str, verb: str) -> None:
-        super().__init__("IncorrectInstanceState", f"The instance '{instance_id}' is not in a state from which it can be {verb}.")
+        super().__init__(
+            "IncorrectInstanceState", f"The instance '{instance_id}' is not in a state from which it can be {verb}."
+        )
 
 
 def backing(instance: Any) -> Backing:
@@ -65,13 +68,17 @@ def ami_for(backend: Any, image_id: str | None) -> str | None:
         parameters = ssm_backends[backend.account_id][backend.region_name]._parameters
         versions = parameters[image_id[len(_RESOLVE) :]]
         if not versions:
-            raise EC2ClientError("InvalidParameterValue", f"The parameter '{image_id[len(_RESOLVE) :]}' could not be resolved.")
+            raise EC2ClientError(
+                "InvalidParameterValue", f"The parameter '{image_id[len(_RESOLVE) :]}' could not be resolved."
+            )
         return str(versions[-1].value)
     if catalog.is_ami_id(image_id):
         return image_id
     ami_id = catalog.image_ami_id(image_id)
     if ami_id not in backend.amis:
-        backend.amis[ami_id] = amis.Ami(backend, ami_id, name=image_id, image_location=image_id, virtualization_type="hvm")
+        backend.amis[ami_id] = amis.Ami(
+            backend, ami_id, name=image_id, image_location=image_id, virtualization_type="hvm"
+        )
         backend.amis[ami_id].architecture = "x86_64"
         setattr(backend.amis[ami_id], IMAGE_ATTRIBUTE, image_id)
     return ami_id
@@ -201,7 +208,9 @@ def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         previous = InstanceState(self.state, self.state_code)
         mine = backing(self)
         root = self.block_device_mapping
-        mine.root_kept = any(d.volume_id == mine.root_volume_id and not d.delete_on_termination for d in list(root.values()))
+        mine.root_kept = any(
+            d.volume_id == mine.root_volume_id and not d.delete_on_termination for d in list(root.values())
+        )
         try:
             original(self)
         except Exception:
@@ -210,6 +219,27 @@ def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return previous
 
     return terminate
+
+
+def _next_address(self: Any, instance: Any) -> str:
+    """The next free address of a subnet, from the fifth on: AWS keeps four at the start and one at the end.
+
+    Moto walks through the addresses with an iterator that a restart sets back to the first.
+    """
+    network = self.cidr
+    last = network.num_addresses - 2
+    start = vars(self).get("oblako_next", 4)
+    for offset in (*range(start, min(last + 1, start + 65536)), *range(4, min(start, last + 1))):
+        address = network[offset]
+        if str(address) not in self._subnet_ips and address not in self._reserved_ips:
+            self.oblako_next = offset + 1
+            self._unused_ips.discard(str(address))
+            self._subnet_ips[str(address)] = instance
+            return str(address)
+    raise EC2ClientError(
+        "InsufficientFreeAddressesInSubnet",
+        f"There are not enough free addresses in subnet '{self.id}' to satisfy the requested number of instances.",
+    )
 
 
 def _status(self: Any) -> dict[str, Any]:
@@ -260,7 +290,7 @@ def _parameters(original: Callable[[Any, str], None]) -> Callable[[Any, str], No
                 self,
                 ami.parameter,
                 [
-                    Parameter(
+                    Parameter(  # type: ignore[abstract]
                         account_id=self.account_id,
                         name=ami.parameter,
                         value=ami.ami_id,
@@ -290,7 +320,7 @@ def _new_backend(original: Callable[..., None]) -> Callable[..., None]:
 def install() -> None:
     """Lay the rules over moto. Once a process, before the first backend is made."""
     # Moto keeps every model object that was ever made, for its dashboard; a server that lives for weeks must not.
-    BaseModel.__new__ = lambda cls, *args, **kwargs: object.__new__(cls)  # type: ignore[method-assign,assignment]
+    BaseModel.__new__ = lambda cls, *args, **kwargs: object.__new__(cls)  # type: ignore[method-assign]
     amis.AMIS.extend(
         {
             "ami_id": ami.ami_id,
@@ -310,15 +340,21 @@ def install() -> None:
         }
         for ami in catalog.AMIS
     )
-    EC2Backend.__init__ = _new_backend(EC2Backend.__init__)  # type: ignore[method-assign]
-    InstanceBackend.run_instances = _run_instances(InstanceBackend.run_instances)  # type: ignore[method-assign]
-    InstanceBackend.start_instances = _start_instances  # type: ignore[method-assign]
-    InstanceBackend.stop_instances = _stop_instances  # type: ignore[method-assign]
-    InstanceBackend.reboot_instances = _reboot_instances  # type: ignore[method-assign]
-    InstanceBackend.terminate_instances = _terminate_instances  # type: ignore[method-assign]
-    Instance.terminate = _terminate(Instance.terminate)  # type: ignore[method-assign]
-    Instance.instance_status = Instance.system_status = property(_status)  # type: ignore[method-assign,assignment]
-    AmisResponse.register_image = _register_image(AmisResponse.register_image)  # type: ignore[method-assign]
-    General.get_console_output = _get_console_output  # type: ignore[method-assign]
-    ParameterDict._check_loading_status = _parameters(ParameterDict._check_loading_status)  # type: ignore[method-assign]
+    rules: list[tuple[type, str, Any]] = [
+        (EC2Backend, "__init__", _new_backend(EC2Backend.__init__)),
+        (InstanceBackend, "run_instances", _run_instances(InstanceBackend.run_instances)),
+        (InstanceBackend, "start_instances", _start_instances),
+        (InstanceBackend, "stop_instances", _stop_instances),
+        (InstanceBackend, "reboot_instances", _reboot_instances),
+        (InstanceBackend, "terminate_instances", _terminate_instances),
+        (Subnet, "get_available_subnet_ip", _next_address),
+        (Instance, "terminate", _terminate(Instance.terminate)),
+        (Instance, "instance_status", property(_status)),
+        (Instance, "system_status", property(_status)),
+        (AmisResponse, "register_image", _register_image(AmisResponse.register_image)),
+        (General, "get_console_output", _get_console_output),
+        (ParameterDict, "_check_loading_status", _parameters(ParameterDict._check_loading_status)),
+    ]
+    for owner, name, rule in rules:
+        setattr(owner, name, rule)
     stacks.install()

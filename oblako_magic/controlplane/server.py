@@ -98,7 +98,12 @@ class Server:
         port = self._listen_on_loopback()
         self._loop.start()
         process.write_runtime(self._settings, Runtime(os.getpid(), port, __version__, PROTOCOL))
-        log.info("control plane %s listens on http://127.0.0.1:%d, state in %s", self.control_plane, port, self._settings.state_dir)
+        log.info(
+            "control plane %s listens on http://127.0.0.1:%d, state in %s",
+            self.control_plane,
+            port,
+            self._settings.state_dir,
+        )
         self._resume_user_data()
         try:
             self._stopping.wait()
@@ -112,6 +117,7 @@ class Server:
     def close(self) -> None:
         """Take everything apart: no request is cut, what the loop has begun is finished, the state is saved."""
         log.info("going down; the instances keep running")
+        self._intent.close()
         for server in self._servers:
             server.stop()
         self._loop.stop()
@@ -147,7 +153,11 @@ class Server:
 
         try:
             engine = self._loop.engine()
-            ours = [c for c in containers.all_containers(engine) if c.labels.get(names.LABEL_CONTROL_PLANE) == self.control_plane]
+            ours = [
+                c
+                for c in containers.all_containers(engine)
+                if c.labels.get(names.LABEL_CONTROL_PLANE) == self.control_plane
+            ]
         except EngineError as error:
             log.info("nothing to rebuild: %s", error)
             return
@@ -166,8 +176,10 @@ class Server:
     # -- endpoint -----------------------------------------------------------------------------------
 
     def _serve(self, address: str, port: int) -> Any:
-        server = wsgi.Server((address, port), self.app, numthreads=_THREADS, request_queue_size=256, server_name="oblako")
-        server.error_log = lambda msg="", level=20, traceback=False: log.log(level, "%s", msg, exc_info=traceback)
+        server: Any = wsgi.Server(
+            (address, port), self.app, numthreads=_THREADS, request_queue_size=256, server_name="oblako"
+        )
+        server.error_log = _server_log
         server.prepare()
         threading.Thread(target=server.serve, name=f"http-{address}", daemon=True).start()
         self._servers.append(server)
@@ -209,16 +221,15 @@ class Server:
             self._bridge = address
             log.info("instances reach the endpoint at http://%s:%d", names.HOST_ALIAS, self.port)
         except OSError as error:
-            log.warning("instances can't reach the endpoint: %s:%d can't be listened on (%s)", address, self.port, error)
+            log.warning(
+                "instances can't reach the endpoint: %s:%d can't be listened on (%s)", address, self.port, error
+            )
 
     # -- what the parts need of each other ----------------------------------------------------------
 
     def _engine_expected(self) -> bool:
-        try:
-            self._loop.engine()
-            return True
-        except EngineError:
-            return client.installed(self._settings)
+        # Asked under moto's lock: nothing here may wait for an engine that does not answer.
+        return self._loop.connected or client.installed(self._settings)
 
     def _run_user_data(self, engine: Engine, instance_id: str) -> None:
         instance = self._intent.get(instance_id)
@@ -269,6 +280,10 @@ class Server:
         raise OblakoError(f"the reset was not done: {', '.join(left)} can't be removed; see {self._settings.log_file}")
 
 
+def _server_log(msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+    log.log(level, "%s", msg, exc_info=traceback)
+
+
 def _is_local(address: str) -> bool:
     """Whether the address is one of this host's."""
     with socket.socket() as probe:
@@ -312,7 +327,8 @@ def main() -> int:
             os.umask(0o077)
         lock = FileLock(settings.lock_file)
         try:
-            lock.acquire(timeout=0)
+            # Not 0: whoever looks whether the lock is held holds it for a blink.
+            lock.acquire(timeout=1)
         except Timeout:
             print("another control plane of this state directory lives; this one is not needed", file=sys.stderr)
             return 0

@@ -43,7 +43,7 @@ def _mappings(properties: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _create(
-    cls: type[Instance], resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    cls: type[Instance], /, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
 ) -> Instance:
     properties = cloudformation_json["Properties"]
     backend = ec2_backends[account_id][region_name]
@@ -51,7 +51,10 @@ def _create(
         "image_id": properties.get("ImageId"),
         "user_data": properties.get("UserData"),
         "count": 1,
-        "security_group_names": [*(properties.get("SecurityGroups") or []), *(properties.get("SecurityGroupIds") or [])],
+        "security_group_names": [
+            *(properties.get("SecurityGroups") or []),
+            *(properties.get("SecurityGroupIds") or []),
+        ],
         "instance_type": properties.get("InstanceType", "m1.small"),
         "is_instance_type_default": not properties.get("InstanceType"),
         "region_name": region_name,
@@ -98,6 +101,7 @@ def _needs_replacement(instance: Any, properties: dict[str, Any]) -> bool:
 
 def _update(
     cls: type[Instance],
+    /,
     original_resource: Any,
     new_resource_name: str,
     cloudformation_json: Any,
@@ -135,7 +139,9 @@ def _update(
     return instance
 
 
-def _delete(cls: type[Instance], resource_name: str, cloudformation_json: Any, account_id: str, region_name: str) -> None:
+def _delete(
+    cls: type[Instance], /, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+) -> None:
     """Moto's own goes by the logical id alone and would take other stacks' instances along."""
     for instance in ec2_backends[account_id][region_name].all_instances():
         tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
@@ -169,14 +175,17 @@ def settled(instance: Any, failure: str = "") -> None:
     if failure:
         stack._add_stack_event("CREATE_FAILED", resource_status_reason=failure)
         stack.status = "CREATE_FAILED"
-        stack.status_reason = failure
     else:
         stack.verify_readiness()
 
 
 def install() -> None:
     """Lay the rules over moto's Instance."""
-    Instance.create_from_cloudformation_json = classmethod(_create)  # type: ignore[method-assign,assignment]
-    Instance.update_from_cloudformation_json = classmethod(_update)  # type: ignore[method-assign,assignment]
-    Instance.delete_from_cloudformation_json = classmethod(_delete)  # type: ignore[method-assign,assignment]
-    Instance.is_created = _is_created  # type: ignore[method-assign]
+    rules: dict[str, Any] = {
+        "create_from_cloudformation_json": classmethod(_create),
+        "update_from_cloudformation_json": classmethod(_update),
+        "delete_from_cloudformation_json": classmethod(_delete),
+        "is_created": _is_created,
+    }
+    for name, rule in rules.items():
+        setattr(Instance, name, rule)

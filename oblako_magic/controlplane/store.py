@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from moto.core.base_backend import AccountSpecificBackend, BackendDict, BaseBackend
+from moto.core.base_backend import BackendDict, BaseBackend
 from moto.ec2.models import EC2Backend
 from moto.ssm.models import ParameterDict
 
@@ -78,7 +78,13 @@ def _reduce_backend(backend: Any) -> tuple[Any, ...]:
 
 def _mark(ami: Any) -> tuple[Any, ...]:
     """What a client can change of an AMI."""
-    return (ami.name, ami.description, ami.state, tuple(map(str, ami.launch_permissions)), getattr(ami, "image_location", None))
+    return (
+        ami.name,
+        ami.description,
+        ami.state,
+        tuple(map(str, ami.launch_permissions)),
+        getattr(ami, "image_location", None),
+    )
 
 
 def remember_pristine(backend: Any) -> None:
@@ -92,12 +98,25 @@ def _reduce_ec2(backend: Any) -> tuple[Any, ...]:
     amis, snapshots = backend.__dict__.get(_PRISTINE, ({}, {}))
     state = {name: value for name, value in vars(backend).items() if name != _PRISTINE}
     # The snapshots' ids are random; kept, they are the same after a restart.
-    builtin = {key: ami.ebs_snapshot.id for key, (ami, mark) in amis.items() if backend.amis.get(key) is ami and _mark(ami) == mark}
+    builtin = {
+        key: ami.ebs_snapshot.id
+        for key, (ami, mark) in amis.items()
+        if backend.amis.get(key) is ami and _mark(ami) == mark
+    }
     state["amis"] = {key: ami for key, ami in backend.amis.items() if key not in builtin}
     kept = set(builtin.values())
-    state["snapshots"] = {key: snap for key, snap in backend.snapshots.items() if not (key in kept and snapshots.get(key) is snap)}
+    state["snapshots"] = {
+        key: snap for key, snap in backend.snapshots.items() if not (key in kept and snapshots.get(key) is snap)
+    }
     state["_oblako_builtin"] = builtin
-    return (_live_backend, (*_backend_dict(backend), backend.account_id, backend.region_name), state, None, None, _fill_ec2)
+    return (
+        _live_backend,
+        (*_backend_dict(backend), backend.account_id, backend.region_name),
+        state,
+        None,
+        None,
+        _fill_ec2,
+    )
 
 
 def _fill_ec2(backend: Any, state: dict[str, Any]) -> None:
@@ -116,7 +135,13 @@ def _fill_ec2(backend: Any, state: dict[str, Any]) -> None:
 
 
 def _reduce_parameters(parameters: Any) -> tuple[Any, ...]:
-    return (ParameterDict, (parameters.account_id, parameters.region_name), vars(parameters), None, iter(parameters.items()))
+    return (
+        ParameterDict,
+        (parameters.account_id, parameters.region_name),
+        vars(parameters),
+        None,
+        iter(parameters.items()),
+    )
 
 
 def _reduce_lock(lock: Any) -> tuple[Any, ...]:
@@ -129,6 +154,16 @@ _TABLE: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     type(threading.Lock()): _reduce_lock,
     type(threading.RLock()): _reduce_lock,
 }
+
+
+def _backend_dicts() -> list[Any]:
+    """The backend dictionaries of all services that are in use."""
+    return list(BackendDict._instances)  # type: ignore[misc]
+
+
+def count_backends() -> int:
+    """How many backends there are, over all services, accounts and regions."""
+    return sum(len(dict.keys(accounts)) for backends in _backend_dicts() for accounts in dict.values(backends))
 
 
 class Store:
@@ -184,7 +219,9 @@ class Store:
             try:
                 self._write(data)
             except OSError as error:
-                raise StateError(f"the state can't be saved to {self.path} ({error.strerror}); free some space.") from error
+                raise StateError(
+                    f"the state can't be saved to {self.path} ({error.strerror}); free some space."
+                ) from error
             self._saved = current
 
     def _flush_later(self) -> None:
@@ -209,11 +246,12 @@ class Store:
 
     def _services(self) -> dict[str, dict[str, dict[str, Any]]]:
         services: dict[str, dict[str, dict[str, Any]]] = {}
-        for backends in list(BackendDict._instances):
+        for backends in _backend_dicts():
             if backends.service_name in _NOT_SAVED | self._unsaveable:
                 continue
             services[backends.service_name] = {
-                account: {region: backend for region, backend in dict.items(accounts)} for account, accounts in dict.items(backends)
+                account: dict(dict.items(accounts))
+                for account, accounts in dict.items(backends)
             }
         return services
 
@@ -311,13 +349,12 @@ class Store:
 
 
 def _dumps(services: Any) -> bytes:
-    table = dict(copyreg.dispatch_table)
+    table: dict[type, Callable[[Any], Any]] = dict(copyreg.dispatch_table)
     table.update(_TABLE)
-    for backends in BackendDict._instances:
+    for backends in _backend_dicts():
         for accounts in dict.values(backends):
             for backend in dict.values(accounts):
                 table.setdefault(type(backend), _reduce_backend)
-    table.setdefault(AccountSpecificBackend, lambda accounts: (dict, (), None, None, iter(dict.items(accounts))))
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, protocol=5)
     pickler.dispatch_table = table

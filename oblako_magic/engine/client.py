@@ -14,7 +14,7 @@ from typing import Any
 
 import docker
 
-from ..errors import EngineError, EngineUnavailable
+from ..errors import EngineUnavailable
 from ..settings import Settings
 from .translate import FOREIGN, translated
 
@@ -81,7 +81,9 @@ def _docker_context(home: Path) -> str | None:
     """The endpoint of the docker CLI's current context, which docker-py does not read by itself."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or home / ".docker")
     try:
-        name = os.environ.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text()).get("currentContext")
+        name = os.environ.get("DOCKER_CONTEXT") or json.loads((folder / "config.json").read_text()).get(
+            "currentContext"
+        )
         if not name or name == "default":
             return None
         for meta in (folder / "contexts" / "meta").glob("*/meta.json"):
@@ -164,7 +166,7 @@ def connect(settings: Settings) -> Engine:
         tried.append(url)
         try:
             engine = _probe(url, settings.labels)
-        except (EngineError, *FOREIGN):
+        except FOREIGN:
             continue
         if settings.backend == "podman" and not engine.podman:
             engine.close()

@@ -59,7 +59,12 @@ def create(engine: Engine, spec: ContainerSpec, image: Image) -> str:
     EngineError
     """
     name = names.container_name(spec.instance_id)
-    labels = {**engine.labels, **spec.labels, names.LABEL_SERVICE: names.SERVICE_EC2, names.LABEL_INSTANCE: spec.instance_id}
+    labels = {
+        **engine.labels,
+        **spec.labels,
+        names.LABEL_SERVICE: names.SERVICE_EC2,
+        names.LABEL_INSTANCE: spec.instance_id,
+    }
     if engine.podman:
         volumes.ensure(engine, names.root_volume_name(spec.instance_id), labels)
     try:

@@ -9,7 +9,21 @@ from .. import names
 from .client import Engine
 from .translate import translated
 
-_TELLING = {"start", "die", "died", "stop", "kill", "oom", "destroy", "remove", "pause", "unpause", "restart", "rename", "cleanup"}
+_TELLING = {
+    "start",
+    "die",
+    "died",
+    "stop",
+    "kill",
+    "oom",
+    "destroy",
+    "remove",
+    "pause",
+    "unpause",
+    "restart",
+    "rename",
+    "cleanup",
+}
 
 
 def watch(engine: Engine, on_open: Callable[[Any], None]) -> Iterator[tuple[str, str]]:
@@ -29,7 +43,9 @@ def watch(engine: Engine, on_open: Callable[[Any], None]) -> Iterator[tuple[str,
     client = engine.stream_client()
     try:
         with translated("follow the engine's events"):
-            stream = client.events(decode=True, filters={"type": "container", "label": f"{names.LABEL_SERVICE}={names.SERVICE_EC2}"})
+            stream = client.events(
+                decode=True, filters={"type": "container", "label": f"{names.LABEL_SERVICE}={names.SERVICE_EC2}"}
+            )
             on_open(stream)
             for event in stream:
                 action = str(event.get("Action") or event.get("status") or "").split(":")[0]

@@ -71,7 +71,9 @@ def local(engine: Engine, name: str) -> Image | None:
                 config = engine.api.inspect_image(reference).get("Config") or {}
         except (ImageError, NotFound):
             continue
-        return Image(reference, _words(config.get("Entrypoint")), _words(config.get("Cmd")), str(config.get("User") or ""))
+        return Image(
+            reference, _words(config.get("Entrypoint")), _words(config.get("Cmd")), str(config.get("User") or "")
+        )
     return None
 
 
@@ -105,7 +107,9 @@ def pull(engine: Engine, name: str, on_progress: Callable[[str], None] | None = 
                 if "error" in step:
                     raise ImageError(f"can't pull {name}: {str(step['error']).rstrip('.')}.")
                 if time.monotonic() > end:
-                    raise ImageError(f"can't pull {name}: it took more than {timeout:.0f} s; raise OBLAKO_PULL_TIMEOUT.")
+                    raise ImageError(
+                        f"can't pull {name}: it took more than {timeout:.0f} s; raise OBLAKO_PULL_TIMEOUT."
+                    )
                 detail = step.get("progressDetail") or {}
                 if step.get("id") and detail.get("total"):
                     layers[step["id"]] = (int(detail.get("current") or 0), int(detail["total"]))

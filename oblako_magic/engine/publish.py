@@ -56,10 +56,14 @@ def choose(
             port = mapping.host_port
             if port:
                 if port in owned or not free(host, port):
-                    raise PortTaken(f"port {port} on {host} is in use; free it or publish {mapping.container_port} on another.")
+                    raise PortTaken(
+                        f"port {port} on {host} is in use; free it or publish {mapping.container_port} on another."
+                    )
             else:
                 low, high = between
-                numbers = (n for n in range(low, high + 1) if n not in owned and (host, n) not in _given and free(host, n))
+                numbers = (
+                    n for n in range(low, high + 1) if n not in owned and (host, n) not in _given and free(host, n)
+                )
                 port = next(numbers, 0)
                 if not port:
                     raise PortTaken(f"no port from {low} to {high} on {host} is free; widen OBLAKO_PUBLISH_PORTS.")

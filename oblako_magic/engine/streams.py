@@ -84,7 +84,10 @@ def logs(engine: Engine, instance_id: str, *, tail: int | None = None) -> bytes:
     """What process 1 of the instance wrote."""
     with translated(f"read the output of {instance_id}"):
         return cast(
-            bytes, engine.api.logs(names.container_name(instance_id), stdout=True, stderr=True, tail="all" if tail is None else tail)
+            bytes,
+            engine.api.logs(
+                names.container_name(instance_id), stdout=True, stderr=True, tail="all" if tail is None else tail
+            ),
         )
 
 
@@ -96,7 +99,12 @@ def follow_logs(
     try:
         with translated(f"follow the output of {instance_id}"):
             stream = client.logs(
-                names.container_name(instance_id), stdout=True, stderr=True, stream=True, follow=True, tail="all" if tail is None else tail
+                names.container_name(instance_id),
+                stdout=True,
+                stderr=True,
+                stream=True,
+                follow=True,
+                tail="all" if tail is None else tail,
             )
             if on_open:
                 on_open(stream)

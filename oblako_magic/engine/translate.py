@@ -20,8 +20,20 @@ FOREIGN: tuple[type[Exception], ...] = (
 """Every error that an engine call is known to raise; a test holds it against docker-py's own tree."""
 
 _PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "bind: ")
-_BUSY_WORDS = ("removal of container", "is already in progress", "device or resource busy", "context deadline", "timeout")
-_DOWN_WORDS = ("connection refused", "connection aborted", "remotedisconnected", "no such file or directory", "broken pipe")
+_BUSY_WORDS = (
+    "removal of container",
+    "is already in progress",
+    "device or resource busy",
+    "context deadline",
+    "timeout",
+)
+_DOWN_WORDS = (
+    "connection refused",
+    "connection aborted",
+    "remotedisconnected",
+    "no such file or directory",
+    "broken pipe",
+)
 
 
 def translate(error: Exception, what: str) -> EngineError:
@@ -46,7 +58,9 @@ def translate(error: Exception, what: str) -> EngineError:
         return PortTaken(f"can't {what}: a port that it publishes is in use ({text}).")
     if isinstance(error, docker.errors.APIError):
         status = error.response.status_code if error.response is not None else 500
-        return EngineError(f"can't {what}: {text}.", transient=any(word in low for word in _BUSY_WORDS) or status == 503)
+        return EngineError(
+            f"can't {what}: {text}.", transient=any(word in low for word in _BUSY_WORDS) or status == 503
+        )
     timed_out = isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError))
     if timed_out and not any(word in low for word in _DOWN_WORDS):
         return EngineError(f"can't {what}: the container engine did not answer in time.", transient=True)

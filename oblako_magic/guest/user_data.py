@@ -54,9 +54,7 @@ def is_script(data: bytes) -> bool:
 
 def prepare(engine: Engine, instance_id: str, data: bytes) -> None:
     """Put the script and its runner in place."""
-    streams.put_files(
-        engine, instance_id, [(SCRIPT, data, 0o700), (RUNNER, _RUNNER, 0o700), (OUTPUT, b"", 0o640)]
-    )
+    streams.put_files(engine, instance_id, [(SCRIPT, data, 0o700), (RUNNER, _RUNNER, 0o700), (OUTPUT, b"", 0o640)])
 
 
 def status(code: int) -> str:

@@ -139,7 +139,9 @@ class Loop:
         self._retry_engine_at = 0.0
         self._stream: Any = None
         self.on_engine: Callable[[Engine], None] = lambda engine: None
-        self._threads = [threading.Thread(target=self._work, name=f"reconcile-{n}", daemon=True) for n in range(workers)]
+        self._threads = [
+            threading.Thread(target=self._work, name=f"reconcile-{n}", daemon=True) for n in range(workers)
+        ]
         self._threads.append(threading.Thread(target=self._watch, name="engine-events", daemon=True))
         self._threads.append(threading.Thread(target=self._clock, name="reconcile-timer", daemon=True))
 
@@ -189,6 +191,11 @@ class Loop:
             self._engine_error = ""
         self.on_engine(self._engine)
         return self._engine
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now; asks nobody."""
+        return self._engine is not None
 
     @property
     def engine_error(self) -> str:
@@ -273,10 +280,13 @@ class Loop:
                 look = time.monotonic() + self._resync
                 self.wake()
 
+    def _ending(self) -> bool:
+        return self._stopping
+
     def _watch(self) -> None:
         """Follow the engine's events; when the stream breaks, connect again and look at everything."""
         first = True
-        while not self._stopping:
+        while not self._ending():
             engine: Engine | None = None
             try:
                 engine = self.engine()
@@ -292,11 +302,10 @@ class Loop:
                     # Our own starts echo back; whoever is at work on the instance looks at it anyway.
                     if action not in _ECHOES or instance_id not in self._busy:
                         self.wake([instance_id])
-                    if self._stopping:
-                        return
-                if not self._stopping:
-                    raise EngineUnavailable("the container engine has gone away; start it again.")
+                raise EngineUnavailable("the container engine has gone away; start it again.")
             except OblakoError as error:
+                if self._ending():
+                    return
                 if engine is not None:
                     self.lose_engine(engine, EngineUnavailable(str(error)))
                 if first or engine is not None:
@@ -346,7 +355,9 @@ class Loop:
                 self._failed(instance_id, desired, error)
                 return
 
-    def _settle(self, instance_id: str, desired: Desired, actual: ContainerState | None, decision: planning.Plan) -> None:
+    def _settle(
+        self, instance_id: str, desired: Desired, actual: ContainerState | None, decision: planning.Plan
+    ) -> None:
         self._tries.pop(instance_id, None)
         self._down_since.pop(instance_id, None)
         running = actual is not None and actual.running
@@ -368,7 +379,8 @@ class Loop:
     def _apply(self, engine: Engine, instance_id: str, desired: Desired, decision: planning.Plan) -> None:
         if decision.want is not None:
             self._source.report(
-                instance_id, Observation(state=decision.state, want=decision.want, reason=decision.reason, basis=desired)
+                instance_id,
+                Observation(state=decision.state, want=decision.want, reason=decision.reason, basis=desired),
             )
         for action in decision.actions:
             if isinstance(action, planning.CreateContainer):

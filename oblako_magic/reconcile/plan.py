@@ -90,7 +90,15 @@ class RunUserData:
     """Start the user data script."""
 
 
-Action = CreateContainer | StartContainer | StopContainer | RestartContainer | RemoveContainer | RemoveRootVolume | RunUserData
+Action = (
+    CreateContainer
+    | StartContainer
+    | StopContainer
+    | RestartContainer
+    | RemoveContainer
+    | RemoveRootVolume
+    | RunUserData
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,9 @@ def _ended(desired: Desired, actual: ContainerState) -> Plan:
     elif actual.exit_code in (0, 143):  # 143: SIGTERM, what poweroff comes to
         reason = Reason("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
     else:
-        reason = Reason("Server.InternalError", f"The instance's container ended by itself with exit code {actual.exit_code}")
+        reason = Reason(
+            "Server.InternalError", f"The instance's container ended by itself with exit code {actual.exit_code}"
+        )
     if desired.on_shutdown == "terminate":
         return Plan("shutting-down", (RemoveContainer(), *_volumes(desired)), "terminated", reason)
     return Plan("stopped", (), "stopped", reason)
@@ -152,7 +162,9 @@ def plan(desired: Desired, actual: ContainerState | None) -> Plan:
     if actual is None:
         if desired.may_start:
             return Plan("running", (CreateContainer(), StartContainer()))
-        return Plan("running", impaired="its container was removed by hand; start it again to get a new one on its volume")
+        return Plan(
+            "running", impaired="its container was removed by hand; start it again to get a new one on its volume"
+        )
     if not actual.running:
         lost = actual.exit_code == ENGINE_DIED or not desired.same_boot
         if desired.may_start or lost:
