@@ -115,6 +115,7 @@ OWN: dict[str, Command] = {
             options=(Option(("--foreground",), "Stay in the foreground, with the log on the screen."),),
             examples=(Example(f"{PROGRAM} up", "Starts it, or says where it runs."),),
             returns=False,
+            offline=True,
         ),
         Command(
             "down",
@@ -122,6 +123,7 @@ OWN: dict[str, Command] = {
             down,
             examples=(Example(f"{PROGRAM} down", "Stops it; the state is kept."),),
             returns=False,
+            offline=True,
         ),
         Command(
             "env",
@@ -135,6 +137,7 @@ OWN: dict[str, Command] = {
                 Example(f'eval "$({PROGRAM} env)"', "From here on 'aws ec2 describe-instances' means this machine."),
             ),
             returns=False,
+            offline=True,
         ),
         Command(
             "image",
@@ -152,6 +155,7 @@ OWN: dict[str, Command] = {
             options=(Option(("--force",), "Build it also where it exists."),),
             examples=(Example(f"{PROGRAM} image build base", "For machines that can't reach a registry."),),
             returns=False,
+            offline=True,
         ),
     )
 }

@@ -66,6 +66,8 @@ def perform(command: Command, session: Session, args: Any) -> Any:
     name = getattr(args, "result", None)
     if name and not name.isidentifier():
         raise UsageError(f"{command.name}: {name!r} is not the name of a variable.")
+    if not command.offline:
+        session.ready()
     try:
         value = command.handler(session, args)
     except BaseException:

@@ -139,12 +139,8 @@ class Job:
         passed = (self._ended or time.monotonic()) - self._began
         if self.running:
             state = "stopping" if self._stop.is_set() else "running"
-        elif self._result is not None:
-            state = f"exit code {self._result.exit_code}"
+        elif self._stop.is_set() or isinstance(self._error, KeyboardInterrupt):
+            state = "stopped"
         else:
-            state = (
-                "stopped"
-                if isinstance(self._error, KeyboardInterrupt) or self._stop.is_set()
-                else f"failed, {self._error}"
-            )
+            state = f"exit code {self._result.exit_code}" if self._result is not None else f"failed, {self._error}"
         return f"<Job on {self._label}: {state} ({passed:.0f} s)>"

@@ -129,6 +129,8 @@ class Command:
         Whether there is a value, for ``--json`` and ``-o NAME``.
     magic_only : bool
         Whether it makes no sense in a terminal.
+    offline : bool
+        Whether it works without a control plane, and must not start one.
     """
 
     name: str
@@ -142,6 +144,7 @@ class Command:
     tail: bool = False
     returns: bool = True
     magic_only: bool = False
+    offline: bool = False
 
     @property
     def all_options(self) -> tuple[Option, ...]:

@@ -141,7 +141,9 @@ def _port_html(port: PortMapping) -> Html:
 def remark(instance: Instance) -> str:
     """The one thing worth saying about an instance in a table."""
     failed = f"user data {instance.user_data}" if instance.user_data.startswith("failed") else ""
-    reason = instance.reason if instance.state in {"stopped", "terminated"} else ""
+    # That its user stopped it is no news.
+    told = instance.state in {"stopped", "terminated"} and instance.reason_code != "Client.UserInitiatedShutdown"
+    reason = instance.reason if told else ""
     return instance.progress or instance.impairment or failed or reason or instance.note
 
 
@@ -203,7 +205,8 @@ def _facts(machine: Instance) -> list[tuple[str, object]]:
         if machine.image and machine.image_id
         else machine.image or machine.image_id
     )
-    reason = f"{machine.reason} ({machine.reason_code})" if machine.reason and machine.reason_code else machine.reason
+    coded = machine.reason_code and not machine.reason.startswith(machine.reason_code)
+    reason = f"{machine.reason} ({machine.reason_code})" if machine.reason and coded else machine.reason
     facts: list[tuple[str, object]] = [
         ("now", machine.progress),
         ("impaired", machine.impairment),
@@ -231,7 +234,8 @@ def _own_tag(key: str) -> bool:
 
 
 def _volume(volume: Mapping[str, object]) -> str:
-    return f"{volume.get('volume_id', '')} {volume.get('size', '?')} GiB on {volume.get('device', '')}"
+    size_text = f" {volume['size']} GiB" if volume.get("size") else ""
+    return f"{volume.get('volume_id', '')}{size_text} on {volume.get('device', '')}"
 
 
 def _when(moment: datetime | None) -> str:

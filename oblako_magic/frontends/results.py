@@ -140,7 +140,8 @@ class Changes(_Shown, list[Change]):
         return "\n".join(map(str, self)) or "nothing to do"
 
 
-@dataclasses.dataclass(frozen=True)
+# Without a repr of its own: IPython would take that before _repr_pretty_ of the base.
+@dataclasses.dataclass(frozen=True, repr=False)
 class Overview(_Shown):
     """What ``%ec2`` alone shows."""
 

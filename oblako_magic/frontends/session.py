@@ -83,6 +83,13 @@ class Session:
         """The cloud."""
         return self.connect()
 
+    def ready(self) -> Ec2:
+        """The cloud with its control plane running: the first call of all may have to start it, and says so."""
+        ec2 = self.connect()
+        with self.progress("starting the control plane"):
+            ec2.start(wait=True)
+        return ec2
+
     def progress(self, text: str) -> progress.Progress:
         """A line that shows what is waited for."""
         where = progress.sink(self.shell) if self.preferences.progress else None
@@ -90,7 +97,9 @@ class Session:
 
     def writer(self, *, keep: bool = False, hint: str = "") -> stream.OutputWriter:
         """Where a command's output goes."""
-        return stream.OutputWriter(self.preferences.output_limit, keep=keep, hint=hint)
+        # IPython in a terminal writes its "Out[1]:" below; a notebook has its own place for that.
+        below = self.shell is not None and getattr(self.shell, "kernel", None) is None
+        return stream.OutputWriter(self.preferences.output_limit, keep=keep, hint=hint, end_line=below)
 
     def with_line(self, **changes: Any) -> Session:
         """This session for another line."""

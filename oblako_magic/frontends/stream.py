@@ -29,15 +29,19 @@ class OutputWriter:
         Whether the whole output is kept, for ``--out`` and ``--err``.
     hint : str
         The end of the line that says that no more is shown.
+    end_line : bool
+        Whether to end the last line where the command didn't: something else is written below it.
     """
 
-    def __init__(self, limit: int = SHOWN, *, keep: bool = False, hint: str = "") -> None:
+    def __init__(self, limit: int = SHOWN, *, keep: bool = False, hint: str = "", end_line: bool = False) -> None:
         self.kept: dict[Which, list[str]] = {"out": [], "err": []}
         self._keep = keep
         self._hint = hint
         self._limit = limit
         self._left = limit
         self._cut = False
+        self._end_line = end_line
+        self._last = ""
         self._pending: list[tuple[Which, str]] = []
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -69,6 +73,8 @@ class OutputWriter:
         self._done.set()
         if self._thread is not None:
             self._thread.join(5)
+        if self._end_line and self._last and not self._last.endswith("\n"):
+            self.out("\n")
         self._flush()
 
     def _take(self, which: Which, text: str) -> None:
@@ -84,6 +90,7 @@ class OutputWriter:
             self._left -= len(text)
             if text:
                 self._pending.append((which, text))
+                self._last = text[-1]
             if self._cut:
                 shown = f"{self._limit / SHOWN:.3g} MiB" if self._limit >= SHOWN // 10 else f"{self._limit} characters"
                 self._pending.append(("err", f"\n[output is shown up to {shown}; the rest is not{self._hint}]\n"))

@@ -106,10 +106,10 @@ def test_env_for_shells(oblako: Any) -> None:
 def test_sh_takes_what_env_prints() -> None:
     value = 'a\'b "c" $d `e` \\'
     lines = "\n".join(cli_commands.export_lines("sh", [("VALUE", value)]))
-    script = f'eval "$LINES_"; printf %s "$VALUE"; {cli_commands.unset_lines("sh", ["VALUE"])[0]}; printf %s "${{VALUE-gone}}"'
-    done = subprocess.run(
-        ["sh", "-c", script], env={"LINES_": lines, "PATH": os.environ["PATH"]}, capture_output=True, text=True
-    )
+    unset = cli_commands.unset_lines("sh", ["VALUE"])[0]
+    script = f'eval "$LINES_"; printf %s "$VALUE"; {unset}; printf %s "${{VALUE-gone}}"'
+    environ = {"LINES_": lines, "PATH": os.environ["PATH"]}
+    done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout == value + "gone"
 
 

@@ -228,3 +228,12 @@ def test_unloading_stops_jobs(cell: Any, cloud: FakeEc2, shell: Any) -> None:
     cell("job = %ec2 exec --bg web long")
     cell("%unload_ext oblako_magic")
     assert not shell.user_ns["job"].running
+
+
+def test_in_a_terminal_the_last_line_is_ended(cell: Any, cloud: FakeEc2) -> None:
+    def script(command: Any, out: Any, err: Any, stop: Any) -> ExecResult:
+        out("no newline")
+        return ExecResult(0, "", "")
+
+    cloud.script = script
+    assert cell("%ec2 exec web x").stdout.startswith("no newline\nOut[")

@@ -113,6 +113,7 @@ def test_a_semicolon_silences(cell: Any, cloud: FakeEc2) -> None:
 def test_overview(cell: Any, cloud: FakeEc2) -> None:
     cloud.add("web")
     shown = cell("%ec2").stdout
+    assert "Overview(" not in shown
     assert "Docker" in shown
     assert "web" in shown
     assert "Next: %ec2 exec web" in shown

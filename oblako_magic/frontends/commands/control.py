@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     details="The variables AWS_ENDPOINT_URL_* are set for the services that the control plane serves; test keys and a "
     "region only where you have none. S3 and all else go where they went.",
     magic_only=True,
+    offline=True,
     examples=[
         Example(f"{MAGIC} env", "Shows what is set in this kernel."),
         Example(f"{MAGIC} env off", "boto3.client('ec2') means the real AWS again; %ec2 works all the same."),
@@ -51,6 +52,7 @@ def env(session: Session, args: Namespace) -> Any:
 @command(
     "status",
     "Show the control plane, the engine and how many instances there are",
+    offline=True,
     examples=[Example(f"{MAGIC} status", "Looks only: starts nothing.")],
 )
 def status(session: Session, args: Namespace) -> Any:
@@ -60,9 +62,7 @@ def status(session: Session, args: Namespace) -> Any:
 
 def overview(session: Session) -> Overview:
     """What ``%ec2`` alone shows."""
-    # Right after loading it may still be starting.
-    session.ec2.start(wait=True)
-    state = session.ec2.status()
+    state = session.ready().status()
     machines = session.ec2.instances()
     if not state.engine:
         step = f"No container engine answers; {MAGIC} doctor says what to do."
@@ -76,6 +76,7 @@ def overview(session: Session) -> Overview:
 @command(
     "doctor",
     "Check the engine, the control plane and look for orphans",
+    offline=True,
     arguments=[Argument("NAME", "Orphans to adopt or remove; all by default.", many=True, required=False)],
     options=[
         Option(("--adopt",), "Give orphaned containers their instance records back."),
