@@ -45,6 +45,9 @@ class Server:
         # moto is imported here and not above: a second start that finds the lock held must end at once.
         # Moto answers every origin's preflight unless it is told not to.
         os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
+        from . import lean
+
+        lean.install()
         from . import intent, semantics, store
         from .api import Api
         from .app import App
@@ -89,6 +92,8 @@ class Server:
         )
         self._servers: list[Any] = []
         self._bridge = ""
+        self.port = 0
+        self._listening = threading.Event()
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -196,6 +201,7 @@ class Server:
             self._serve("127.0.0.1", port)
             process.remember_port(self._settings, port)
         self.port = port
+        self._listening.set()
         return port
 
     def _on_engine(self, engine: Engine) -> None:
@@ -212,6 +218,8 @@ class Server:
         if not address or address == self._bridge:
             return
         self._guard.allow_hosts([address])
+        # The engine may answer while the state is still loaded, before the endpoint has its port.
+        self._listening.wait()
         while not self._stopping.is_set() and _is_local(address) is False:
             # Podman's bridge appears with its first container; an engine in a VM has its bridge elsewhere.
             if self._stopping.wait(2):
