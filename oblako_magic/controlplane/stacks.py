@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.cloudformation.models import cloudformation_backends
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 
@@ -168,6 +167,9 @@ def settled(instance: Any, failure: str = "") -> None:
     stack_id = tags.get(f"{_STACK_TAGS}stack-id")
     if not stack_id:
         return
+    # Imported here: it takes half of moto along, which the first stack has loaded already.
+    from moto.cloudformation.models import cloudformation_backends
+
     backend = cloudformation_backends[instance.owner_id][instance.region_name]
     stack = backend.stacks.get(stack_id)
     if stack is None or stack.status != "CREATE_IN_PROGRESS":
