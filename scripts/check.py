@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 MINORS = range(10, 15)
 OLDEST_IPYTHON = "ipython==8.12.*"
+TEST_TOOLS = ("pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "ipykernel>=6.29,<7")
+"""What the front ends' tests need beside the package, for the oldest IPython that is supported."""
 LIMIT = 900.0
 """Seconds that one command may take; one that hangs must not take the rest with it."""
 IN_CI = bool(os.environ.get("CI"))
@@ -190,17 +192,17 @@ def try_python(python: str, what: Sequence[str], folder: Path) -> tuple[bool, st
 
 
 def packaging(checks: Checks, folder: Path) -> Outcome:
-    """Install the wheel on every Python that is here, and the source tree on the newest."""
+    """Install the wheel on every Python that is here, the source tree on the newest."""
     wheel = build_wheel(checks, folder)
     pythons = interpreters()
     if not pythons:
         raise RuntimeError("no Python with ensurepip was found")
-    jobs = [
-        (f"wheel on 3.{minor}", path, [str(wheel)] + ([OLDEST_IPYTHON, *TEST_TOOLS] if minor == min(pythons) else []))
-        for minor, path in pythons.items()
-    ]
-    newest = max(pythons)
-    jobs.append((f"pip install . on 3.{newest}", pythons[newest], [str(ROOT)]))
+    oldest, newest = min(pythons), max(pythons)
+    jobs: list[tuple[str, str, list[str]]] = []
+    for minor, path in pythons.items():
+        tools = [OLDEST_IPYTHON, *TEST_TOOLS] if minor == oldest else []
+        what = "source tree" if minor == newest != oldest else "wheel"
+        jobs.append((f"{what} on 3.{minor}", path, [str(ROOT if what == "source tree" else wheel), *tools]))
     outcome = Outcome("packaging")
     with ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda job: try_python(job[1], job[2], folder / job[0].replace(" ", "-")), jobs)
@@ -209,9 +211,6 @@ def packaging(checks: Checks, folder: Path) -> Outcome:
             outcome.passed += good
             outcome.failed += not good
     return outcome
-
-
-TEST_TOOLS = ("pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7")
 
 
 def lint(checks: Checks) -> None:
@@ -281,7 +280,7 @@ def main() -> int:
                 oldest = next(iter(sorted(folder.glob("wheel-on-3.*"), key=lambda path: int(path.name[11:]))), None)
                 if oldest:
                     python = str(oldest / "bin" / "python")
-                    checks.pytest(f"front ends on {OLDEST_IPYTHON}", ["-q", "tests/frontends"], python)
+                    checks.pytest(f"front ends on {OLDEST_IPYTHON}", ["-q", "--durations=3", "tests/frontends"], python)
             if "tests" in wanted:
                 checks.pytest("tests", ["--durations=10"])
             if "notebooks" in wanted:
