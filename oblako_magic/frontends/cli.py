@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted; ``exec`` ends w
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,15 @@ from . import render
 from .cli_commands import OWN, PROGRAM
 from .dispatch import perform
 from .failures import internal, sentence
-from .parser import MAGIC, HelpRequested, find_command, help_text, parse, split_tail
+from .parser import HelpRequested, find_command, help_text, parse, split_tail
 from .registry import Command, commands, for_terminal
 from .results import JsonText
 from .session import Preferences, Session
 
 if TYPE_CHECKING:
     from ..cloud import Ec2
+
+_HINT = re.compile(r"%?%ec2(?! env)")
 
 
 def subcommands() -> dict[str, Command]:
@@ -157,8 +160,8 @@ def exit_code(value: Any) -> int:
 
 
 def _terminal(text: str) -> str:
-    """Hints name the magics; in a terminal they are subcommands of ``oblako``."""
-    return text.replace(f"%{MAGIC}", PROGRAM).replace(MAGIC, PROGRAM)
+    """Hints name the magics; in a terminal they are subcommands of ``oblako``, all but ``env``."""
+    return _HINT.sub(PROGRAM, text)
 
 
 def _fail(error: BaseException, code: int) -> int:

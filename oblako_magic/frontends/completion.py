@@ -11,6 +11,8 @@ from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
+from ..catalog import AMIS
+from ..names import BASE_IMAGE, DEFAULT_IMAGE
 from .registry import Argument, Command, Option, commands
 
 IDENTIFIER = "oblako_magic.ec2"
@@ -103,6 +105,8 @@ def _values(thing: Argument | Option, known: Known) -> list[str]:
         seen = known()
         names = [f"{name}{mark}" for _, name in seen if name and " " not in name]
         return [*names, *(f"{instance_id}{mark}" for instance_id, _ in seen), *(["@last"] if not mark else [])]
+    if thing.completes == "images":
+        return [DEFAULT_IMAGE, BASE_IMAGE, *(ami.image for ami in AMIS)]
     if thing.completes == "filters":
         return ["tag:", "tag-key=", "instance-state-name=", "instance-type=", "image-id=", "vpc-id=", "subnet-id="]
     return []

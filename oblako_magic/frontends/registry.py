@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 Handler: TypeAlias = "Callable[[Session, Namespace], Any]"
-Completes = Literal["", "instances", "targets", "images", "states", "filters", "commands"]
+Completes = Literal["", "instances", "targets", "images", "filters"]
 
 
 @dataclass(frozen=True)

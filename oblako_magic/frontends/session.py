@@ -5,7 +5,6 @@ The same subcommands run in a notebook and in a terminal; only the session diffe
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -100,7 +99,3 @@ class Session:
         # IPython in a terminal writes its "Out[1]:" below; a notebook has its own place for that.
         below = self.shell is not None and getattr(self.shell, "kernel", None) is None
         return stream.OutputWriter(self.preferences.output_limit, keep=keep, hint=hint, end_line=below)
-
-    def with_line(self, **changes: Any) -> Session:
-        """This session for another line."""
-        return dataclasses.replace(self, **changes)

@@ -49,6 +49,7 @@ def test_instances_by_name_and_id(tab: Any, cloud: FakeEc2) -> None:
 
 
 def test_values_of_options(tab: Any) -> None:
+    assert tab("%ec2 run --image deb") == ["%ec2 run --image debian:12", "%ec2 run --image debian:13"]
     assert tab("%ec2 wait --state r") == ["%ec2 wait --state running"]
     assert tab("%ec2 env o") == ["%ec2 env off", "%ec2 env on"]
     assert "%ec2 ls --filter tag:" in tab("%ec2 ls --filter t")

@@ -38,7 +38,6 @@ FILTER = Option(
 )
 NO_WAIT = Option(("--no-wait",), "Return at once, without waiting for the new state.")
 TIMEOUT = Option(("--timeout",), "How long to wait: seconds, or 2m, or 1h.", "TIME", type=seconds)
-TAIL = Option(("--tail",), "Only the last lines, this many.", "LINES")
 
 
 def targets(session: Session, args: Namespace, *, default: Sequence[str] = ()) -> InstanceList:
