@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from .client import Engine
 from .translate import translated
 
@@ -15,6 +17,9 @@ def gateway(engine: Engine) -> str | None:
         address = block.get("Gateway")
         if address and ":" not in address:
             return str(address)
+        # Docker 20.10 leaves it out of a bridge that was made in this daemon's life: it is the subnet's first address.
+        if not address and block.get("Subnet") and ":" not in block["Subnet"]:
+            return str(ipaddress.ip_network(block["Subnet"], strict=False)[1])
     return None
 
 
