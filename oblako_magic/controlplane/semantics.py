@@ -5,6 +5,7 @@ Nothing here talks to an engine: the rules change moto's records, the loop follo
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.general import General
+from moto.ec2.responses.instances import InstanceResponse
 from moto.ssm.models import Parameter, ParameterDict, ssm_backends
 
 from .. import catalog
@@ -32,7 +34,8 @@ log = logging.getLogger(__name__)
 IMAGE_ATTRIBUTE = "oblako_image"
 """Attribute of an AMI: the container image that somebody registered it with."""
 _RESOLVE = "resolve:ssm:"
-_ROOT_DEVICES = ("/dev/sda1", "/dev/xvda")
+_ROOT_DEVICE, _ROOT_SIZE = "/dev/sda1", 8
+"""Of AMIs that tell none; the size in GiB."""
 
 console_output: ContextVar[str] = ContextVar("console_output", default="")
 """The console text of the instance that the current GetConsoleOutput asks for."""
@@ -99,21 +102,92 @@ def _fill_in_subnet(backend: Any, kwargs: dict[str, Any]) -> None:
         kwargs["associate_public_ip"] = True  # a default subnet gives public addresses (VPC user guide)
 
 
-def _root_defaults(kwargs: dict[str, Any]) -> None:
-    """A root volume goes with its instance unless the request says otherwise (EC2 user guide)."""
+def _root_device(backend: Any, image_id: str | None) -> str:
+    return getattr(backend.amis.get(image_id), "root_device_name", None) or _ROOT_DEVICE
+
+
+def _block_devices(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> None:
+    """Take the block devices of the launch template or configuration where the request has none, with AWS's defaults.
+
+    A root volume goes with its instance unless somebody said otherwise (EC2 user guide).
+    """
+    if "block_device_mappings" not in kwargs:
+        template, config = kwargs.get("launch_template"), kwargs.get("launch_config")
+        found: Any = None
+        if template:
+            found = backend._get_template_from_args(template).data.get("BlockDeviceMappings")
+        elif config:
+            found = config.block_device_mapping_dict
+        mappings = [copy.deepcopy(mapping) for mapping in found or [] if mapping.get("Ebs")]
+        if mappings:
+            kwargs["block_device_mappings"] = mappings
+    root = _root_device(backend, image_id)
     for mapping in kwargs.get("block_device_mappings") or []:
-        if mapping.get("DeviceName") in _ROOT_DEVICES and isinstance(mapping.get("Ebs"), dict):
+        if mapping.get("DeviceName") == root and isinstance(mapping.get("Ebs"), dict):
             mapping["Ebs"].setdefault("DeleteOnTermination", True)
+            if not mapping["Ebs"].get("SnapshotId"):
+                mapping["Ebs"]["VolumeSize"] = mapping["Ebs"].get("VolumeSize") or _ROOT_SIZE
+
+
+def _parse_block_devices(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What a request leaves out has the device's default: moto fills in False, and wants a size for a root volume."""
+
+    @functools.wraps(original)
+    def parse(self: Any) -> Any:
+        template = {"launch_template": self._get_param("LaunchTemplate")}
+        image_id = self._get_param("ImageId") or _template_image(self.ec2_backend, template)
+        root = _root_device(self.ec2_backend, ami_for(self.ec2_backend, image_id))
+        for given in self._get_param("BlockDeviceMappings", []):
+            if given.get("DeviceName") == root and given.get("Ebs") and not given["Ebs"].get("SnapshotId"):
+                given["Ebs"].setdefault("VolumeSize", _ROOT_SIZE)
+        mappings = original(self)
+        for given, mapping in zip(self._get_param("BlockDeviceMappings", []), mappings, strict=True):
+            if "DeleteOnTermination" not in (given.get("Ebs") or {}):
+                mapping["Ebs"].pop("DeleteOnTermination", None)
+        return mappings
+
+    return parse
+
+
+def _add_root(self: Any) -> None:
+    """The root volume by the AMI's own device name; moto's is always /dev/sda1."""
+    self.add_block_device(_ROOT_SIZE, self.root_device_name or _ROOT_DEVICE, None, False, True, None, None)
 
 
 def _ensure_root(instance: Any) -> str:
     """The id of the instance's root volume; made where the request named other devices only."""
-    mapping = instance.block_device_mapping
-    for device in (instance.root_device_name, *_ROOT_DEVICES):
-        if device in mapping:
-            return str(mapping[device].volume_id)
-    instance.add_block_device(8, instance.root_device_name or _ROOT_DEVICES[0], None, False, True, None, None)
-    return str(mapping[instance.root_device_name or _ROOT_DEVICES[0]].volume_id)
+    device = instance.root_device_name or _ROOT_DEVICE
+    if device not in instance.block_device_mapping:
+        _add_root(instance)
+    return str(instance.block_device_mapping[device].volume_id)
+
+
+def _run_request(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """RunInstances launches MaxCount where there is room for it, and here there is; moto launches MinCount."""
+
+    @functools.wraps(original)
+    def run_instances(self: Any) -> Any:
+        least = int(self._get_param("MinCount", 1))
+        most = int(self._get_param("MaxCount", least))
+        if least < 1:
+            raise EC2ClientError(
+                "InvalidParameterValue", f"Value ({least}) for parameter minCount is invalid. It must be at least 1."
+            )
+        if most < least:
+            raise EC2ClientError(
+                "InvalidParameterValue",
+                f"Value ({most}) for parameter maxCount is invalid. It must not be less than minCount ({least}).",
+            )
+        self.params["MinCount"] = most
+        return original(self)
+
+    return run_instances
+
+
+def _template_image(backend: Any, kwargs: dict[str, Any]) -> str | None:
+    """The image that the request's launch template names."""
+    template = kwargs.get("launch_template")
+    return backend._get_template_from_args(template).image_id if template else None
 
 
 def _run_instances(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,12 +195,12 @@ def _run_instances(original: Callable[..., Any]) -> Callable[..., Any]:
     def run_instances(
         self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
     ) -> Any:
-        image_id = ami_for(self, image_id) or image_id
+        # Resolved before the launch: a launch template may name a parameter or a container image, too.
+        image_id = ami_for(self, image_id or _template_image(self, kwargs)) or image_id
         _fill_in_subnet(self, kwargs)
-        _root_defaults(kwargs)
+        _block_devices(self, image_id, kwargs)
         reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
         for instance in reservation.instances:
-            instance.image_id = ami_for(self, instance.image_id)  # a launch template may name an image, too
             instance.oblako = Backing(root_volume_id=_ensure_root(instance))
             instance._state = InstanceState("pending", 0)
         return reservation
@@ -348,9 +422,16 @@ def install() -> None:
         (InstanceBackend, "reboot_instances", _reboot_instances),
         (InstanceBackend, "terminate_instances", _terminate_instances),
         (Subnet, "get_available_subnet_ip", _next_address),
+        (Instance, "setup_defaults", _add_root),
         (Instance, "terminate", _terminate(Instance.terminate)),
         (Instance, "instance_status", property(_status)),
         (Instance, "system_status", property(_status)),
+        (InstanceResponse, "run_instances", _run_request(InstanceResponse.run_instances)),
+        (
+            InstanceResponse,
+            "_parse_block_device_mapping",
+            _parse_block_devices(InstanceResponse._parse_block_device_mapping),
+        ),
         (AmisResponse, "register_image", _register_image(AmisResponse.register_image)),
         (General, "get_console_output", _get_console_output),
         (ParameterDict, "_check_loading_status", _parameters(ParameterDict._check_loading_status)),
