@@ -380,6 +380,7 @@ def view(instance: Any) -> dict[str, Any]:
     return {
         "id": instance.id,
         "state": instance.state,
+        "name": tags_of(instance).get("Name", ""),
         "account": str(instance.owner_id),
         "region": instance.region_name,
         "backed": mine.backed,

@@ -96,23 +96,29 @@ class Extension:
             print(f"oblako_magic: {error}")
             return
         print(sentence(self.magics.switch.variables))
-        self._starter = threading.Thread(target=_quietly, args=(start,), name="oblako-start", daemon=True)
+        self._starter = threading.Thread(target=_quietly, args=(start, self.magics), name="oblako-start", daemon=True)
         self._starter.start()
 
 
-def _control_plane() -> tuple[str, Callable[[], None]]:
-    """The endpoint, and what starts the control plane without waiting."""
+def _control_plane() -> tuple[str, Callable[[], list[tuple[str, str]]]]:
+    """The endpoint, and what waits for the control plane, started first if need be, and asks which instances it has."""
     from ..controlplane import process
     from ..settings import Settings
 
     settings = Settings.from_env()
-    return f"http://127.0.0.1:{process.planned_port(settings)}", lambda: process.start(settings)
+
+    def start() -> list[tuple[str, str]]:
+        # Its own API, not boto3: importing that would take the kernel's time just when the user begins to type.
+        answer = process.call(process.ensure(settings), "GET", "/instances")
+        return [(row["id"], row["name"]) for row in answer["instances"] if row["state"] != "terminated"]
+
+    return f"http://127.0.0.1:{process.planned_port(settings)}", start
 
 
-def _quietly(start: Callable[[], None]) -> None:
+def _quietly(start: Callable[[], list[tuple[str, str]]], magics: Ec2Magics) -> None:
     # The first subcommand starts it again and shows the error; a thread has no cell to write into.
     with contextlib.suppress(OblakoError, OSError):
-        start()
+        magics.seen = start()
 
 
 def load(shell: Any) -> None:

@@ -56,6 +56,7 @@ class Ec2Magics(Magics):
         self.switch = Switch()
         self.jobs: list[Job] = []
         self._ec2: Ec2 | None = None
+        self.seen: list[tuple[str, str]] = []
 
     def connect(self) -> Ec2:
         """The ``Ec2`` of this kernel, made on first need."""
@@ -66,8 +67,8 @@ class Ec2Magics(Magics):
         return self._ec2
 
     def known(self) -> list[tuple[str, str]]:
-        """Ids and names for completion; nothing before the first use, and never an error."""
-        return self._ec2.cached() if self._ec2 is not None else []
+        """Ids and names for completion: of what was seen last, or when the extension was loaded."""
+        return (self._ec2.cached() if self._ec2 is not None else []) or self.seen
 
     def close(self) -> None:
         """Stop what runs in the background and put the environment back."""

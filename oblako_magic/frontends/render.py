@@ -46,8 +46,10 @@ def html(value: object) -> Html:
 # -- building blocks ---------------------------------------------------------------------------------------
 
 
-def table_html(headers: Sequence[str], rows: Iterable[Sequence[object]], *, kind: str = "table") -> Html:
-    """A table; cells that aren't :class:`Html` are escaped."""
+def table_html(
+    headers: Sequence[str], rows: Iterable[Sequence[object]], *, kind: str = "table", below: Sequence[str] = ()
+) -> Html:
+    """A table, with lines below it; what isn't :class:`Html` is escaped."""
     head = "".join(
         f'<th scope="col" style="{_CELL} {_RULE} font-weight: 600;">{html(header)}</th>' for header in headers
     )
@@ -55,6 +57,7 @@ def table_html(headers: Sequence[str], rows: Iterable[Sequence[object]], *, kind
     return Html(
         f'<table class="oblako-{kind}" style="{_BOX} border-collapse: collapse; margin: 0;">'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        + "".join(f'<div style="{_BOX} {_FAINT} padding: 2px 0;">{html(line)}</div>' for line in below)
     )
 
 
@@ -147,7 +150,21 @@ def remark(instance: Instance) -> str:
     return instance.progress or instance.impairment or failed or reason or instance.note
 
 
-INSTANCE_HEADERS = ("Name", "Instance", "State", "Type", "Image", "Address", "Ports", "")
+def remarks(instances: Sequence[Instance]) -> list[str]:
+    """The remarks on the instances of a table, each said once, with the names of those that it is about."""
+    about: dict[str, list[str]] = {}
+    for machine in instances:
+        text = remark(machine)
+        if text:
+            about.setdefault(text, []).append(machine.name or machine.id)
+    return [f"{_few(list(dict.fromkeys(whom)))}: {text}" for text, whom in about.items()]
+
+
+def _few(whom: Sequence[str]) -> str:
+    return ", ".join(whom[:4]) + (f" and {len(whom) - 4} more" if len(whom) > 4 else "")
+
+
+INSTANCE_HEADERS = ("Name", "Instance", "State", "Type", "Image", "Address", "Ports")
 
 
 def instances_html(instances: Sequence[Instance]) -> str:
@@ -168,11 +185,11 @@ def instances_html(instances: Sequence[Instance]) -> str:
                 machine.image or machine.image_id,
                 machine.private_ip,
                 Html("<br>".join(_port_html(port) for port in machine.ports)),
-                Html(f'<span style="{_FAINT} white-space: normal;">{escape(remark(machine))}</span>'),
             )
             for machine in instances
         ],
         kind="instances",
+        below=remarks(instances),
     )
 
 
@@ -180,7 +197,7 @@ def instances_text(instances: Sequence[Instance]) -> str:
     """A table of instances."""
     if not instances:
         return "no instances"
-    return table_text(
+    table = table_text(
         INSTANCE_HEADERS,
         [
             (
@@ -191,11 +208,11 @@ def instances_text(instances: Sequence[Instance]) -> str:
                 machine.image or machine.image_id,
                 machine.private_ip,
                 " ".join(port_text(port) for port in machine.ports) or "-",
-                remark(machine),
             )
             for machine in instances
         ],
     )
+    return "\n".join([table, *(f"  {_plain(line)}" for line in remarks(instances))])
 
 
 def _facts(machine: Instance) -> list[tuple[str, object]]:

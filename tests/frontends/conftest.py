@@ -29,9 +29,12 @@ def no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     from oblako_magic.frontends import extension
 
     started: list[str] = []
-    monkeypatch.setattr(
-        extension, "_control_plane", lambda: ("http://127.0.0.1:41234", lambda: started.append("start"))
-    )
+
+    def start() -> list[tuple[str, str]]:
+        started.append("start")
+        return [("i-0123456789abcdef0", "from-before")]
+
+    monkeypatch.setattr(extension, "_control_plane", lambda: ("http://127.0.0.1:41234", start))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))

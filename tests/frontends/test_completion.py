@@ -48,6 +48,11 @@ def test_instances_by_name_and_id(tab: Any, cloud: FakeEc2) -> None:
     assert tab("%ec2 show @") == ["%ec2 show @last"]
 
 
+def test_a_fresh_kernel_knows_what_was_there_before(tab: Any, shell: Any) -> None:
+    shell._oblako_magic._starter.join(5)
+    assert tab("%ec2 stop fro") == ["%ec2 stop from-before"]
+
+
 def test_values_of_options(tab: Any) -> None:
     assert tab("%ec2 run --image deb") == ["%ec2 run --image debian:12", "%ec2 run --image debian:13"]
     assert tab("%ec2 wait --state r") == ["%ec2 wait --state running"]
