@@ -1022,7 +1022,7 @@ class Ec2:
                 )
             revision, _ = self._rows(revision, 1.0)
         if status.endswith("FAILED") or "ROLLBACK" in status:
-            raise WaitError(f"the stack {stack_name} is {status}: {stack.get('StackStatusReason') or 'see its events'}")
+            raise WaitError(f"the stack {stack_name} is {status}: {self._stack_failure(stack_name)}")
         resources = self._aws("describe_stack_resources", service="cloudformation", StackName=stack_name)[
             "StackResources"
         ]
@@ -1032,6 +1032,12 @@ class Ec2:
             "Outputs": {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs") or []},
             "Resources": {item["LogicalResourceId"]: item.get("PhysicalResourceId", "") for item in resources},
         }
+
+    def _stack_failure(self, stack_name: str) -> str:
+        """Why a stack failed: the first reason that one of its events has."""
+        events = self._aws("describe_stack_events", service="cloudformation", StackName=stack_name)["StackEvents"]
+        failed = (event for event in reversed(events) if event.get("ResourceStatus", "").endswith("FAILED"))
+        return next((event["ResourceStatusReason"] for event in failed if event.get("ResourceStatusReason")), "no reason")
 
     def doctor(self) -> Report:
         """Look at the control plane, the engine, the image and what lies about, each with its next step."""

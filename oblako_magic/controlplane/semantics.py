@@ -67,6 +67,8 @@ def ami_for(backend: Any, image_id: str | None) -> str | None:
     """
     if not image_id:
         return image_id
+    # CloudFormation writes the same reference in braces.
+    image_id = image_id.removeprefix("{{").removesuffix("}}")
     if image_id.startswith(_RESOLVE):
         parameters = ssm_backends[backend.account_id][backend.region_name]._parameters
         versions = parameters[image_id[len(_RESOLVE) :]]
