@@ -6,14 +6,15 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from traitlets.config import Config
 
 from oblako_magic import names
 from oblako_magic.engine import Engine, build, images
@@ -77,7 +78,8 @@ def tell(notebook: Any) -> list[str]:
             say(f"    {line if len(line) <= WIDTH else line[: WIDTH - 3] + '...'}")
         if len(lines) > LINES:
             say(f"    ... and {len(lines) - LINES} lines more")
-        errors += [_text(output) for output in cell.outputs if output.get("output_type") == "error"]
+        if "raises-exception" not in cell.metadata.get("tags", []):  # that cell shows what a mistake looks like
+            errors += [_text(output) for output in cell.outputs if output.get("output_type") == "error"]
     return errors
 
 
@@ -91,16 +93,20 @@ def execute(path: Path, *, timeout: int) -> tuple[Any, Path]:
     """
     OUTPUT.mkdir(exist_ok=True)
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    # No port to listen on where the system has another way.
-    kernel = AsyncKernelManager(kernel_name="python3", transport="ipc" if os.name == "posix" else "tcp")
-    client = NotebookClient(
-        notebook,
-        km=kernel,
-        timeout=timeout,
-        allow_errors=True,
-        resources={"metadata": {"path": str(OUTPUT)}},
-    )
-    client.execute()
+    with tempfile.TemporaryDirectory(prefix="oblako-") as folder:
+        config = Config()
+        if os.name == "posix":
+            # Sockets in a folder of ours where the system has them, in place of ports that any user can reach.
+            config.KernelManager.transport, config.KernelManager.ip = "ipc", os.path.join(folder, "kernel")
+        client = NotebookClient(
+            notebook,
+            config=config,
+            kernel_name="python3",
+            timeout=timeout,
+            allow_errors=True,
+            resources={"metadata": {"path": str(OUTPUT)}},
+        )
+        client.execute()
     copy = OUTPUT / path.name
     nbformat.write(notebook, copy)  # type: ignore[no-untyped-call]
     return notebook, copy
@@ -128,8 +134,8 @@ def main() -> int:
     say(f"executing {NOTEBOOK.relative_to(ROOT)}")
     try:
         notebook, copy = execute(NOTEBOOK, timeout=120)
-    except CellTimeoutError as error:
-        say(f"A cell did not end: {error}")
+    except (CellTimeoutError, DeadKernelError, RuntimeError) as error:
+        say(f"The notebook could not be executed: {str(error).strip().splitlines()[0]}")
         return 1
     errors = tell(notebook)
     say("")
