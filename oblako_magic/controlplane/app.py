@@ -17,7 +17,7 @@ from moto.moto_server.werkzeug_app import (  # type: ignore[import-not-found]
 )
 
 from ..errors import OblakoError
-from . import semantics
+from . import semantics, stacks
 from .api import Api
 from .guard import Guard
 from .intent import Intent
@@ -57,6 +57,13 @@ def is_write(environ: dict[str, Any], action: str) -> bool:
     if action:
         return not _READS.match(action)
     return environ.get("REQUEST_METHOD") not in {"GET", "HEAD", "OPTIONS"}
+
+
+def _backend_app(service: str) -> Any:
+    """Moto's application for a service, made at the first request for it."""
+    app = create_backend_app(service)
+    stacks.install_late(service)
+    return app
 
 
 class App:
@@ -99,7 +106,7 @@ class App:
         self._wake = wake
         self._reset = reset
         self._console = console
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = DomainDispatcherApplication(_backend_app)
         self._backends = 0
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
+from moto.ec2.exceptions import OperationNotPermitted4
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 
@@ -116,7 +119,9 @@ def _update(
     if _needs_replacement(original_resource, properties):
         instance = _create(cls, new_resource_name, cloudformation_json, account_id, region_name)
         instance.add_tags(stack_tags)
-        original_resource.delete(account_id, region_name)
+        if original_resource.disable_api_termination is not True:
+            # A protected one is left behind, as by AWS's clean-up.
+            original_resource.delete(account_id, region_name)
         return instance
     instance = original_resource
     tags = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}
@@ -145,7 +150,8 @@ def _delete(
     for instance in ec2_backends[account_id][region_name].all_instances():
         tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
         stack, logical = tags.get(f"{_STACK_TAGS}stack-name"), tags.get(f"{_STACK_TAGS}logical-id")
-        if stack and logical and resource_name.startswith(f"{stack}-{logical}-"):
+        # The physical id, or the name that moto has made up: STACK-LOGICAL-RANDOM.
+        if instance.id == resource_name or (stack and resource_name.rpartition("-")[0] == f"{stack}-{logical}"):
             instance.delete(account_id, region_name)
 
 
@@ -175,15 +181,58 @@ def settled(instance: Any, failure: str = "") -> None:
     if stack is None or stack.status != "CREATE_IN_PROGRESS":
         return
     if failure:
-        stack._add_stack_event("CREATE_FAILED", resource_status_reason=failure)
-        stack.status = "CREATE_FAILED"
+        _fail(stack, "CREATE_FAILED", failure)
     else:
         stack.verify_readiness()
+
+
+def _fail(stack: Any, status: str, reason: str) -> None:
+    stack._add_stack_event(status, resource_status_reason=reason)
+    stack.status, stack.status_reason = status, reason
+
+
+def _delete_instance(self: Any, account_id: str, region: str) -> None:
+    """Delete as TerminateInstances does: a protected instance is left alone, one that has gone is none the worse."""
+    if self.disable_api_termination is True:
+        raise OperationNotPermitted4(self.id)
+    if self.state not in ("terminated", "shutting-down"):
+        self.terminate()
+
+
+def _delete_stack(original: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
+    """A stack that can't be deleted stays, as DELETE_FAILED with the reason; moto forgets it and its instances."""
+
+    @functools.wraps(original)
+    def delete_stack(self: Any, name_or_stack_id: str) -> None:
+        before = dict(self.stacks)
+        try:
+            original(self, name_or_stack_id)
+        except Exception as error:
+            lost = [key for key in before if key not in self.stacks and key not in self.deleted_stacks]
+            if not lost:
+                raise
+            for key in lost:
+                self.stacks[key] = before[key]
+                _fail(before[key], "DELETE_FAILED", getattr(error, "message", None) or str(error))
+
+    return delete_stack
+
+
+def install_late(service: str) -> None:
+    """Lay the rules over a service when moto loads it: CloudFormation takes half of moto along."""
+    if service != "cloudformation":
+        return
+    from moto.cloudformation.models import CloudFormationBackend
+
+    rules = {"delete_stack": _delete_stack(CloudFormationBackend.delete_stack)}
+    for name, rule in rules.items():
+        setattr(CloudFormationBackend, name, rule)
 
 
 def install() -> None:
     """Lay the rules over moto's Instance."""
     rules: dict[str, Any] = {
+        "delete": _delete_instance,
         "create_from_cloudformation_json": classmethod(_create),
         "update_from_cloudformation_json": classmethod(_update),
         "delete_from_cloudformation_json": classmethod(_delete),
