@@ -15,13 +15,14 @@ from typing import Any
 from moto.core.common_models import BaseModel
 from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
-from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination
 from moto.ec2.models import EC2Backend, amis
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.spot_fleets import SpotFleets
 from moto.ssm.models import Parameter, ParameterDict, ssm_backends
 
 from .. import catalog
@@ -259,10 +260,9 @@ def _reboot_instances(self: Any, instance_ids: list[str]) -> list[Any]:
 
 
 def _terminate_instances(self: Any, instance_ids: list[str]) -> list[tuple[Any, Any]]:
-    from moto.ec2.exceptions import InvalidParameterCombination, OperationNotPermitted4
+    from moto.ec2.exceptions import OperationNotPermitted4
 
-    if not instance_ids:
-        raise InvalidParameterCombination("No instances specified")
+    # None is no fault here: a fleet or group that is deleted may have none left.
     instances = self.get_multi_instances_by_id(instance_ids)
     for instance in instances:
         if instance.disable_api_termination is True:
@@ -276,22 +276,57 @@ def _terminate_instances(self: Any, instance_ids: list[str]) -> list[tuple[Any, 
     return changed
 
 
+def _terminate_request(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(original)
+    def terminate_instances(self: Any) -> Any:
+        if not self._get_param("InstanceIds"):
+            raise InvalidParameterCombination("No instances specified")
+        return original(self)
+
+    return terminate_instances
+
+
+def _request_spot_fleet(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """AllocationStrategy is optional (API reference, SpotFleetRequestConfigData); moto fails without it."""
+
+    @functools.wraps(original)
+    def request_spot_fleet(self: Any) -> Any:
+        self._get_param("SpotFleetRequestConfig", {}).setdefault("AllocationStrategy", "lowestPrice")
+        return original(self)
+
+    return request_spot_fleet
+
+
+def _fleet_of(instance: Any) -> Any:
+    """The fleet or spot fleet that launched the instance; None where none did."""
+    backend, key = instance.ec2_backend, instance._spot_fleet_id or instance._fleet_id
+    return (backend.get_spot_fleet_request(key) or backend.get_fleet(key)) if key else None
+
+
 def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """CloudFormation swallows what a delete raises: the stack would be gone and the instance run on."""
 
     @functools.wraps(original)
     def terminate(self: Any) -> Any:
         previous = InstanceState(self.state, self.state_code)
+        if self.state in ("terminated", "shutting-down"):
+            return previous  # a second round would forget that its root volume is kept
         mine = backing(self)
         root = self.block_device_mapping
         mine.root_kept = any(
             d.volume_id == mine.root_volume_id and not d.delete_on_termination for d in list(root.values())
         )
+        fleet = _fleet_of(self)
+        capacity = fleet.fulfilled_capacity if fleet else 0
         try:
             original(self)
         except Exception:
             log.exception("moto's bookkeeping at the end of %s", self.id)
             self._state = InstanceState("terminated", 48)
+        if fleet and fleet.fulfilled_capacity == capacity:
+            # Moto looks for a specification of the instance's subnet, and most of them name none.
+            same = (spec for spec in fleet.launch_specs if spec.instance_type == self.instance_type)
+            fleet.fulfilled_capacity -= next((spec.weighted_capacity for spec in same), 1.0)
         return previous
 
     return terminate
@@ -434,6 +469,8 @@ def install() -> None:
             "_parse_block_device_mapping",
             _parse_block_devices(InstanceResponse._parse_block_device_mapping),
         ),
+        (InstanceResponse, "terminate_instances", _terminate_request(InstanceResponse.terminate_instances)),
+        (SpotFleets, "request_spot_fleet", _request_spot_fleet(SpotFleets.request_spot_fleet)),
         (AmisResponse, "register_image", _register_image(AmisResponse.register_image)),
         (General, "get_console_output", _get_console_output),
         (ParameterDict, "_check_loading_status", _parameters(ParameterDict._check_loading_status)),
