@@ -1,0 +1,144 @@
+"""Auto Scaling groups: what a group says it has, the engine has."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import Any
+
+import pytest
+
+from oblako_magic.engine import build
+from tests.support.plane import ControlPlane, eventually
+from tests.support.world import describe, gone, instances, running, runs, tags, until_user_data
+
+
+class Group:
+    """One group, by a launch configuration or a launch template."""
+
+    def __init__(self, plane: ControlPlane, by: str, size: int, script: str = "#!/bin/sh\n") -> None:
+        self.plane = plane
+        self.ec2 = plane.client()
+        self.client = plane.client("autoscaling")
+        self.name = f"group-{uuid.uuid4().hex[:8]}"
+        source: dict[str, Any]
+        if by == "configuration":
+            # Here botocore encodes the user data, in launch templates it does not.
+            self.client.create_launch_configuration(
+                LaunchConfigurationName=self.name, ImageId=build.TINY_IMAGE, InstanceType="t3.nano", UserData=script
+            )
+            source = {"LaunchConfigurationName": self.name}
+        else:
+            encoded = base64.b64encode(script.encode()).decode()
+            data = {"ImageId": build.TINY_IMAGE, "InstanceType": "t3.nano", "UserData": encoded}
+            self.ec2.create_launch_template(LaunchTemplateName=self.name, LaunchTemplateData=data)
+            source = {"LaunchTemplate": {"LaunchTemplateName": self.name, "Version": "$Latest"}}
+        self.client.create_auto_scaling_group(
+            AutoScalingGroupName=self.name,
+            MinSize=0,
+            MaxSize=5,
+            DesiredCapacity=size,
+            AvailabilityZones=["us-east-1a", "us-east-1b"],
+            Tags=[{"Key": "Case", "Value": self.name, "PropagateAtLaunch": True}],
+            **source,
+        )
+
+    def members(self) -> set[str]:
+        """The ids of the group's members, as the group has them."""
+        (group,) = self.client.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"]
+        return {member["InstanceId"] for member in group["Instances"]}
+
+    def capacity(self) -> int:
+        (group,) = self.client.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"]
+        return int(group["DesiredCapacity"])
+
+    def containers(self) -> set[str]:
+        """The ids of the group's instances whose container runs, whatever the group says."""
+        found = instances(self.ec2, tag__Case=self.name)
+        return {i["InstanceId"] for i in found if runs(self.plane, i["InstanceId"])}
+
+    def settle(self, size: int) -> set[str]:
+        """Wait until so many containers run, and they are the members."""
+        eventually(lambda: len(self.containers()) == size, what=f"{size} containers of {self.name}")
+        members = self.members()
+        assert members == self.containers()
+        return members
+
+    def delete(self) -> None:
+        members = {i["InstanceId"] for i in instances(self.ec2, tag__Case=self.name)}
+        self.client.delete_auto_scaling_group(AutoScalingGroupName=self.name, ForceDelete=True)
+        if members:
+            gone(self.plane, *members)
+
+
+@pytest.mark.parametrize("by", ["configuration", "template"])
+def test_capacity_up_and_down_and_delete(shared_control_plane: ControlPlane, by: str) -> None:
+    group = Group(shared_control_plane, by, 2, "#!/bin/sh\necho member > /ran\n")
+    first = group.settle(2)
+    for instance_id in first:
+        assert until_user_data(group.plane, instance_id) == "member\n"
+        described = describe(group.ec2, instance_id)
+        assert described["InstanceType"] == "t3.nano"
+        assert tags(described)["aws:autoscaling:groupName"] == group.name
+        container = group.plane.container(instance_id)
+        assert container is not None
+        assert container["Config"]["Image"] == build.TINY_IMAGE
+
+    group.client.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=4)
+    grown = group.settle(4)
+    assert first < grown
+
+    group.client.update_auto_scaling_group(AutoScalingGroupName=group.name, MinSize=0, MaxSize=5, DesiredCapacity=1)
+    left = group.settle(1)
+    assert left < grown
+    gone(group.plane, *(grown - left))
+
+    group.delete()
+    assert group.containers() == set()
+    assert group.client.describe_auto_scaling_groups(AutoScalingGroupNames=[group.name])["AutoScalingGroups"] == []
+
+
+@pytest.mark.parametrize("decrement", [False, True])
+def test_terminate_by_auto_scaling(shared_control_plane: ControlPlane, decrement: bool) -> None:
+    group = Group(shared_control_plane, "template", 2)
+    before = group.settle(2)
+    victim = min(before)
+    group.client.terminate_instance_in_auto_scaling_group(InstanceId=victim, ShouldDecrementDesiredCapacity=decrement)
+    gone(group.plane, victim)
+    after = group.settle(1 if decrement else 2)
+    assert victim not in after
+    assert group.capacity() == (1 if decrement else 2)
+    assert before - {victim} <= after
+    group.delete()
+
+
+def test_a_member_that_is_terminated_is_replaced(shared_control_plane: ControlPlane) -> None:
+    group = Group(shared_control_plane, "configuration", 2)
+    before = group.settle(2)
+    victim = min(before)
+    group.ec2.terminate_instances(InstanceIds=[victim])
+    gone(group.plane, victim)
+    after = group.settle(2)
+    assert victim not in after
+    running(group.plane, *after)
+    assert len(after - before) == 1
+    # All at once, too.
+    group.ec2.terminate_instances(InstanceIds=sorted(after))
+    gone(group.plane, *after)
+    assert group.settle(2).isdisjoint(after)
+    group.delete()
+
+
+def test_detached_instances_live_on(shared_control_plane: ControlPlane) -> None:
+    group = Group(shared_control_plane, "configuration", 2)
+    before = group.settle(2)
+    free = min(before)
+    group.client.detach_instances(
+        AutoScalingGroupName=group.name, InstanceIds=[free], ShouldDecrementDesiredCapacity=True
+    )
+    assert group.members() == before - {free}
+    group.client.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True)
+    gone(group.plane, *(before - {free}))
+    assert runs(group.plane, free)
+    group.ec2.terminate_instances(InstanceIds=[free])
+    gone(group.plane, free)

@@ -1,0 +1,339 @@
+"""AWS::EC2::Instance in stacks: a stack tells the truth about its containers."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from oblako_magic import names
+from oblako_magic.engine import build
+from tests.support.plane import ControlPlane, eventually
+from tests.support.world import describe, gone, instances, running, runs, started_at, tags, until_user_data
+
+
+class Stacks:
+    """CloudFormation, for stacks of one instance called Web and what a test adds."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self.plane = plane
+        self.client = plane.client("cloudformation")
+
+    def template(self, properties: dict[str, Any], **resources: Any) -> str:
+        web = {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": build.TINY_IMAGE, **properties}}
+        return json.dumps({"Resources": {"Web": web, **resources}, "Outputs": {"Id": {"Value": {"Ref": "Web"}}}})
+
+    def create(self, properties: dict[str, Any] | None = None, **resources: Any) -> str:
+        name = f"stack-{uuid.uuid4().hex[:8]}"
+        self.client.create_stack(StackName=name, TemplateBody=self.template(properties or {}, **resources))
+        return name
+
+    def update(self, name: str, properties: dict[str, Any], **resources: Any) -> None:
+        self.client.update_stack(StackName=name, TemplateBody=self.template(properties, **resources))
+
+    def stack(self, name: str) -> dict[str, Any]:
+        return dict(self.client.describe_stacks(StackName=name)["Stacks"][0])
+
+    def until(self, name: str, status: str) -> dict[str, Any]:
+        eventually(
+            lambda: not self.stack(name)["StackStatus"].endswith("IN_PROGRESS"), what=f"the stack {name} has settled"
+        )
+        stack = self.stack(name)
+        assert stack["StackStatus"] == status, stack
+        return stack
+
+    def web(self, name: str) -> str:
+        found = self.client.describe_stack_resource(StackName=name, LogicalResourceId="Web")
+        return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
+    def delete(self, name: str) -> None:
+        self.client.delete_stack(StackName=name)
+
+
+@pytest.fixture
+def stacks(shared_control_plane: ControlPlane) -> Stacks:
+    return Stacks(shared_control_plane)
+
+
+def test_create_is_complete_when_it_runs_and_delete_really_terminates(stacks: Stacks) -> None:
+    plane, ec2 = stacks.plane, stacks.plane.client()
+    name = stacks.create({"InstanceType": "t3.nano", "Tags": [{"Key": "Name", "Value": "web"}]})
+    # Whenever the status says complete, the container runs already: looked at in this order.
+    eventually(lambda: stacks.stack(name)["StackStatus"] == "CREATE_COMPLETE", what="complete")
+    instance_id = stacks.web(name)
+    assert runs(plane, instance_id)
+    assert stacks.stack(name)["Outputs"][0]["OutputValue"] == instance_id
+    found = tags(describe(ec2, instance_id))
+    assert found["Name"] == "web"
+    assert found["aws:cloudformation:stack-name"] == name
+    assert found["aws:cloudformation:logical-id"] == "Web"
+    stacks.delete(name)
+    gone(plane, instance_id)
+    assert plane.state(instance_id) == "terminated"
+
+
+def test_the_waiter_waits_for_the_container(stacks: Stacks) -> None:
+    name = stacks.create()
+    waiter = stacks.client.get_waiter("stack_create_complete")
+    waiter.wait(StackName=name, WaiterConfig={"Delay": 1})
+    instance_id = stacks.web(name)
+    assert runs(stacks.plane, instance_id)
+    stacks.delete(name)
+    gone(stacks.plane, instance_id)
+
+
+def test_an_image_that_can_not_be_had_fails_the_stack_with_the_reason(stacks: Stacks) -> None:
+    image = "localhost:1/oblako/no-such-image:1"
+    name = stacks.create({"ImageId": image})
+    stack = stacks.until(name, "CREATE_FAILED")
+    assert image in stack["StackStatusReason"]
+    events = stacks.client.describe_stack_events(StackName=name)["StackEvents"]
+    failed = [event for event in events if event["ResourceStatus"] == "CREATE_FAILED"]
+    assert failed
+    assert all(image in event["ResourceStatusReason"] for event in failed)
+    instance_id = stacks.web(name)
+    gone(stacks.plane, instance_id)
+    stacks.delete(name)
+    with pytest.raises(ClientError, match="does not exist"):
+        stacks.stack(name)
+
+
+def test_update_in_place_keeps_the_container(stacks: Stacks) -> None:
+    plane, ec2 = stacks.plane, stacks.plane.client()
+    name = stacks.create({"InstanceType": "t3.nano", "Tags": [{"Key": "Role", "Value": "old"}]})
+    stacks.until(name, "CREATE_COMPLETE")
+    instance_id = stacks.web(name)
+    container = plane.container(instance_id)
+    assert container is not None
+    plane.execute(instance_id, "sh", "-c", "echo here > /kept")
+
+    stacks.update(name, {"InstanceType": "t3.nano", "Tags": [{"Key": "Role", "Value": "new"}]})
+    stacks.until(name, "UPDATE_COMPLETE")
+    assert stacks.web(name) == instance_id
+    found = tags(describe(ec2, instance_id))
+    assert found["Role"] == "new"
+    assert found["aws:cloudformation:logical-id"] == "Web"
+    assert started_at(plane, instance_id) == container["State"]["StartedAt"]
+
+    # Another type: "some interruptions", stop and start of the same instance.
+    stacks.update(name, {"InstanceType": "t3.micro", "Tags": [{"Key": "Other", "Value": "new"}]})
+    assert stacks.web(name) == instance_id
+    eventually(
+        lambda: runs(plane, instance_id) and started_at(plane, instance_id) != container["State"]["StartedAt"],
+        what="restarted",
+    )
+    assert plane.execute(instance_id, "cat", "/kept") == (0, "here\n")
+    described = describe(ec2, instance_id)
+    assert described["InstanceType"] == "t3.micro"
+    assert "Role" not in tags(described)
+    stacks.delete(name)
+    gone(plane, instance_id)
+
+
+@pytest.mark.parametrize("change", ["ImageId", "SubnetId"])
+def test_update_with_replacement(stacks: Stacks, change: str) -> None:
+    plane, ec2 = stacks.plane, stacks.plane.client()
+    default = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    name = stacks.create({"Tags": [{"Key": "Name", "Value": "replaced"}]})
+    stacks.until(name, "CREATE_COMPLETE")
+    old = stacks.web(name)
+    subnet = next(s["SubnetId"] for s in default if s["SubnetId"] != describe(ec2, old)["SubnetId"])
+    # The AMI of moto's that OBLAKO_EC2_IMAGE backs here; another AMI id is a replacement whatever the image.
+    new_value = "ami-12c6146b" if change == "ImageId" else subnet
+    stacks.update(name, {change: new_value, "Tags": [{"Key": "Name", "Value": "replaced"}]})
+    stacks.until(name, "UPDATE_COMPLETE")
+    new = stacks.web(name)
+    assert new != old
+    running(plane, new)
+    gone(plane, old)
+    described = describe(ec2, new)
+    assert described[change] == new_value
+    found = tags(described)
+    assert (found["Name"], found["aws:cloudformation:stack-name"]) == ("replaced", name)
+    assert found["aws:cloudformation:logical-id"] == "Web"
+    assert stacks.stack(name)["Outputs"][0]["OutputValue"] == new
+    stacks.delete(name)
+    gone(plane, new)
+
+
+def test_a_stack_takes_only_its_own_instances_along(stacks: Stacks) -> None:
+    """Both stacks, and one whose name begins like another's, have a resource Web."""
+    plane, ec2 = stacks.plane, stacks.plane.client()
+    first = stacks.create()
+    second = stacks.create()
+    longer = f"{first}-Web"
+    stacks.client.create_stack(StackName=longer, TemplateBody=stacks.template({}))
+    ids = {name: stacks.web(name) for name in (first, second, longer)}
+    for name in ids:
+        stacks.until(name, "CREATE_COMPLETE")
+    bystander = ec2.run_instances(
+        ImageId=build.TINY_IMAGE,
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "Web"}]}],
+    )["Instances"][0]["InstanceId"]
+    running(plane, bystander)
+    stacks.delete(first)
+    gone(plane, ids[first])
+    assert all(runs(plane, instance_id) for instance_id in (ids[second], ids[longer], bystander))
+    stacks.delete(longer)
+    stacks.delete(second)
+    gone(plane, ids[second], ids[longer])
+    assert runs(plane, bystander)
+    ec2.terminate_instances(InstanceIds=[bystander])
+    gone(plane, bystander)
+
+
+def test_a_resource_left_out_of_an_update_is_terminated(stacks: Stacks) -> None:
+    plane = stacks.plane
+    second = {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": build.TINY_IMAGE}}
+    name = stacks.create({}, Worker=second)
+    stacks.until(name, "CREATE_COMPLETE")
+    worker = stacks.client.describe_stack_resource(StackName=name, LogicalResourceId="Worker")
+    worker_id = worker["StackResourceDetail"]["PhysicalResourceId"]
+    web = stacks.web(name)
+    running(plane, web, worker_id)
+    stacks.update(name, {})
+    gone(plane, worker_id)
+    assert runs(plane, web)
+    # And one that is added by an update is launched.
+    stacks.update(name, {}, Added=second)
+    added = stacks.client.describe_stack_resource(StackName=name, LogicalResourceId="Added")
+    added_id = added["StackResourceDetail"]["PhysicalResourceId"]
+    running(plane, added_id)
+    stacks.delete(name)
+    gone(plane, web, added_id)
+
+
+def test_user_data_by_base64_runs(stacks: Stacks) -> None:
+    script = {"Fn::Base64": {"Fn::Sub": "#!/bin/sh\necho from ${AWS::StackName} > /ran\n"}}
+    name = stacks.create({"UserData": script})
+    instance_id = stacks.web(name)
+    assert until_user_data(stacks.plane, instance_id) == f"from {name}\n"
+    stacks.delete(name)
+    gone(stacks.plane, instance_id)
+
+
+def test_security_groups_of_the_stack(stacks: Stacks) -> None:
+    ec2 = stacks.plane.client()
+    group = {
+        "Type": "AWS::EC2::SecurityGroup",
+        "Properties": {
+            "GroupDescription": "web",
+            "SecurityGroupIngress": [{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": "0.0.0.0/0"}],
+        },
+    }
+    by_id = {"SecurityGroupIds": [{"Fn::GetAtt": ["Group", "GroupId"]}]}
+    name = stacks.create(by_id, Group=group)
+    instance_id = stacks.web(name)
+    running(stacks.plane, instance_id)
+    group_id = stacks.client.describe_stack_resource(StackName=name, LogicalResourceId="Group")
+    wanted = group_id["StackResourceDetail"]["PhysicalResourceId"]
+    found = describe(ec2, instance_id)["SecurityGroups"]
+    assert wanted in {found[0]["GroupId"], found[0]["GroupName"]}
+    assert len(found) == 1
+    stacks.until(name, "CREATE_COMPLETE")
+    stacks.delete(name)
+    gone(stacks.plane, instance_id)
+    left = [g["GroupId"] for g in ec2.describe_security_groups()["SecurityGroups"]]
+    assert found[0]["GroupId"] not in left
+
+
+def test_launch_template_of_the_stack(stacks: Stacks) -> None:
+    data = {
+        "ImageId": build.TINY_IMAGE,
+        "InstanceType": "t3.small",
+        "UserData": {"Fn::Base64": "#!/bin/sh\necho by template > /ran\n"},
+        "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "by-template"}]}],
+    }
+    template = {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateData": data}}
+    latest = {"Fn::GetAtt": ["Template", "LatestVersionNumber"]}
+    web = {
+        "Type": "AWS::EC2::Instance",
+        "Properties": {"LaunchTemplate": {"LaunchTemplateId": {"Ref": "Template"}, "Version": latest}},
+    }
+    name = f"stack-{uuid.uuid4().hex[:8]}"
+    body = json.dumps({"Resources": {"Template": template, "Web": web}})
+    stacks.client.create_stack(StackName=name, TemplateBody=body)
+    instance_id = stacks.web(name)
+    assert until_user_data(stacks.plane, instance_id) == "by template\n"
+    described = describe(stacks.plane.client(), instance_id)
+    assert described["InstanceType"] == "t3.small"
+    assert tags(described)["Name"] == "by-template"
+    container = stacks.plane.container(instance_id)
+    assert container is not None
+    assert container["Config"]["Image"] == build.TINY_IMAGE
+    stacks.delete(name)
+    gone(stacks.plane, instance_id)
+
+
+def test_block_devices_with_cloudformations_strings(stacks: Stacks) -> None:
+    ec2 = stacks.plane.client()
+    mappings = [
+        {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": "16", "DeleteOnTermination": "false"}},
+        {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"},
+    ]
+    name = stacks.create({"BlockDeviceMappings": mappings})
+    instance_id = stacks.web(name)
+    running(stacks.plane, instance_id)
+    (device,) = describe(ec2, instance_id)["BlockDeviceMappings"]
+    assert device["Ebs"]["DeleteOnTermination"] is False
+    volume_id = device["Ebs"]["VolumeId"]
+    assert ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["Size"] == 16
+    stacks.delete(name)
+    eventually(lambda: stacks.plane.container(instance_id) is None, what="the container is gone")
+    eventually(lambda: stacks.plane.state(instance_id) == "terminated", what="terminated")
+    volume = names.root_volume_name(instance_id)
+    assert volume in stacks.plane.volumes()
+    ec2.delete_volume(VolumeId=volume_id)
+    eventually(lambda: volume not in stacks.plane.volumes(), what="the volume is gone")
+
+
+def test_termination_protection_fails_the_delete(stacks: Stacks) -> None:
+    """The instance may not be terminated, so that the stack stays (CloudFormation user guide, DELETE_FAILED)."""
+    plane, ec2 = stacks.plane, stacks.plane.client()
+    name = stacks.create({"DisableApiTermination": True})
+    stacks.until(name, "CREATE_COMPLETE")
+    instance_id = stacks.web(name)
+    stacks.delete(name)
+    stack = stacks.until(name, "DELETE_FAILED")
+    assert instance_id in stack["StackStatusReason"]
+    assert "disableApiTermination" in stack["StackStatusReason"]
+    assert runs(plane, instance_id)
+    assert plane.state(instance_id) == "running"
+    ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": False})
+    stacks.delete(name)
+    gone(plane, instance_id)
+    with pytest.raises(ClientError, match="does not exist"):
+        stacks.stack(name)
+
+
+def test_a_group_in_a_stack_launches_and_goes(stacks: Stacks) -> None:
+    plane, ec2 = stacks.plane, stacks.plane.client()
+    resources = {
+        "Config": {
+            "Type": "AWS::AutoScaling::LaunchConfiguration",
+            "Properties": {"ImageId": build.TINY_IMAGE, "InstanceType": "t3.nano"},
+        },
+        "Group": {
+            "Type": "AWS::AutoScaling::AutoScalingGroup",
+            "Properties": {
+                "LaunchConfigurationName": {"Ref": "Config"},
+                "AvailabilityZones": ["us-east-1a"],
+                "MinSize": "1",
+                "MaxSize": "3",
+                "DesiredCapacity": "2",
+                "Tags": [{"Key": "Case", "Value": "stacked", "PropagateAtLaunch": True}],
+            },
+        },
+    }
+    name = f"stack-{uuid.uuid4().hex[:8]}"
+    stacks.client.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": resources}))
+    members = [instance["InstanceId"] for instance in instances(ec2, tag__Case="stacked")]
+    assert len(members) == 2
+    running(plane, *members)
+    stacks.delete(name)
+    gone(plane, *members)
