@@ -12,8 +12,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +94,34 @@ def planned_port(settings: Settings) -> int:
         return settings.port
     private_dir(settings.state_dir)
     memory = settings.state_dir / "port"
+    port = _read_port(memory)
+    if port:
+        return port
+    port = free_port()
+    new = memory.with_name(f"port.{os.getpid()}.{threading.get_ident()}.new")
+    write_private(new, str(port))
+    try:
+        # Linked, not written: of two first kernels one finds the file of the other, and it is whole.
+        os.link(new, memory)
+    except FileExistsError:
+        other = _read_port(memory)
+        if other:
+            return other
+        new.replace(memory)  # what is there makes no sense
+    except OSError:
+        new.replace(memory)  # a file system without links
+    finally:
+        new.unlink(missing_ok=True)
+    return port
+
+
+def _read_port(memory: Path) -> int:
+    """The remembered port; 0 where there is none that makes sense."""
     with contextlib.suppress(OSError, ValueError):
         port = int(memory.read_text())
         if 1024 <= port <= 65535:
             return port
-    port = free_port()
-    try:
-        # Exclusive: of two first kernels one writes, the other reads what it wrote.
-        descriptor = os.open(memory, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        with contextlib.suppress(OSError, ValueError):
-            return int(memory.read_text())
-        return port
-    with os.fdopen(descriptor, "w") as file:
-        file.write(str(port))
-    return port
+    return 0
 
 
 def remember_port(settings: Settings, port: int) -> None:
@@ -196,10 +210,11 @@ def find(settings: Settings) -> Runtime | None:
             f"the control plane that runs is of another version ({answer.get('version')}); "
             "restart it with: oblako down && oblako up (instances keep running)"
         )
-    return runtime
+    # The file of a killed one leads to the new one for a moment: who answers knows better who it is.
+    return replace(runtime, pid=int(answer.get("pid", runtime.pid)), version=str(answer.get("version", runtime.version)))
 
 
-def start(settings: Settings) -> None:
+def start(settings: Settings) -> subprocess.Popen[bytes]:
     """Start a control plane, detached, without waiting; where one lives already the new one ends by itself."""
     private_dir(settings.state_dir)
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MOTO_"))}
@@ -215,7 +230,7 @@ def start(settings: Settings) -> None:
     environ["OBLAKO_STATE_DIR"] = str(settings.state_dir)
     descriptor = os.open(settings.state_dir / "control-plane.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        subprocess.Popen(
+        return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
@@ -245,18 +260,27 @@ def ensure(settings: Settings, timeout: float = 30) -> Runtime:
     runtime = find(settings)
     if runtime is not None:
         return runtime
-    if not locked(settings):
-        start(settings)
-    return wait(settings, timeout)
+    child = None if locked(settings) else start(settings)
+    return wait(settings, timeout, child)
 
 
-def wait(settings: Settings, timeout: float = 30) -> Runtime:
+def wait(settings: Settings, timeout: float = 30, child: subprocess.Popen[bytes] | None = None) -> Runtime:
     """Wait for a control plane that is on its way.
+
+    Parameters
+    ----------
+    settings : Settings
+    timeout : float
+        Seconds.
+    child : subprocess.Popen, optional
+        What ``start`` gave: where it ends with an error nobody waits any longer.
 
     Raises
     ------
+    ControlPlaneError
+        Where it could not start, with what it said.
     ControlPlaneTimeout
-        With the last lines of what it said.
+        With the last line of what it said.
     """
     end = time.monotonic() + timeout
     restarted = False
@@ -265,6 +289,8 @@ def wait(settings: Settings, timeout: float = 30) -> Runtime:
         runtime = find(settings)
         if runtime is not None:
             return runtime
+        if child is not None and child.poll():
+            raise ControlPlaneError(f"the control plane could not start: {last_words(settings)}")
         if not restarted and time.monotonic() - begun > 5 and not locked(settings):
             restarted = True  # it was on its way down when we looked
             start(settings)
