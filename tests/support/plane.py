@@ -70,7 +70,7 @@ class ControlPlane:
 
     def kill(self) -> None:
         """Kill it as a power cut would: nothing is saved, nobody says goodbye."""
-        runtime = process.read_runtime(self.settings)
+        runtime = process.find(self.settings)
         assert runtime is not None
         os.kill(runtime.pid, signal.SIGKILL)
         eventually(lambda: not process.locked(self.settings), what="the killed control plane is gone")
