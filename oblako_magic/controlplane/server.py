@@ -55,13 +55,14 @@ class Server:
 
         semantics.install()
         self._settings = settings
+        self._engine_url = ""
         self._lock = threading.RLock()
         self._store = store.Store(settings.state_file, self._lock)
         self.control_plane = _identity(settings)
         self._intent = intent.Intent(settings, self._lock, self._store, self.control_plane, self._engine_expected)
         self._loop = Loop(
             self._intent,
-            functools.partial(connect, settings),
+            self._connect,
             run_user_data=self._run_user_data,
             workers=settings.workers,
             resync=settings.resync,
@@ -203,6 +204,14 @@ class Server:
         self.port = port
         self._listening.set()
         return port
+
+    def _connect(self) -> Engine:
+        """The first engine that answers; from then on the same one, which has the containers, and no other."""
+        if self._engine_url:
+            return client.connect_url(self._engine_url, self._settings)
+        engine = connect(self._settings)
+        self._engine_url = engine.url
+        return engine
 
     def _on_engine(self, engine: Engine) -> None:
         """An engine answers: let instances reach the endpoint at the bridge's address."""

@@ -96,6 +96,26 @@ def _docker_context(home: Path) -> str | None:
     return None
 
 
+def _docker_addresses(home: Path, runtime: Path) -> Iterator[str]:
+    context = _docker_context(home)
+    if context:
+        yield context
+    if sys.platform == "win32":
+        yield "npipe:////./pipe/docker_engine"
+    for path in (Path("/var/run/docker.sock"), runtime / "docker.sock", home / ".docker/run/docker.sock"):
+        if _exists(path):
+            yield f"unix://{path}"
+
+
+def _podman_addresses(home: Path, runtime: Path) -> Iterator[str]:
+    if sys.platform == "win32":
+        yield "npipe:////./pipe/podman-machine-default"
+    paths = [runtime / "podman/podman.sock", Path("/run/podman/podman.sock")]
+    for path in [*paths, *sorted(home.glob(".local/share/containers/podman/machine/*/podman.sock"))]:
+        if _exists(path):
+            yield f"unix://{path}"
+
+
 def candidates(backend: str | None) -> Iterator[str]:
     """The addresses where an engine may answer, the likeliest first.
 
@@ -105,19 +125,13 @@ def candidates(backend: str | None) -> Iterator[str]:
         ``docker``, ``podman``, ``colima`` or None for any.
     """
     home = Path.home()
-    windows = sys.platform == "win32"
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid() if not windows else 0}")
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid() if sys.platform != 'win32' else 0}")
     if backend in (None, "docker"):
         if os.environ.get("DOCKER_HOST"):
+            # As with the docker command: who names an engine does not mean another one that happens to answer.
             yield os.environ["DOCKER_HOST"]
-        context = _docker_context(home)
-        if context:
-            yield context
-        if windows:
-            yield "npipe:////./pipe/docker_engine"
-        for path in (Path("/var/run/docker.sock"), runtime / "docker.sock", home / ".docker/run/docker.sock"):
-            if _exists(path):
-                yield f"unix://{path}"
+        else:
+            yield from _docker_addresses(home, runtime)
     if backend in (None, "colima"):
         colima = Path(os.environ.get("COLIMA_HOME") or home / ".colima")
         for path in (colima / "default/docker.sock", colima / "docker.sock"):
@@ -126,12 +140,8 @@ def candidates(backend: str | None) -> Iterator[str]:
     if backend in (None, "podman"):
         if os.environ.get("CONTAINER_HOST"):
             yield os.environ["CONTAINER_HOST"]
-        if windows:
-            yield "npipe:////./pipe/podman-machine-default"
-        paths = [runtime / "podman/podman.sock", Path("/run/podman/podman.sock")]
-        for path in [*paths, *sorted(home.glob(".local/share/containers/podman/machine/*/podman.sock"))]:
-            if _exists(path):
-                yield f"unix://{path}"
+        else:
+            yield from _podman_addresses(home, runtime)
 
 
 def _probe(url: str, labels: Mapping[str, str]) -> Engine:
