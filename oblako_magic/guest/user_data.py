@@ -23,13 +23,31 @@ RUNNER = "/var/lib/cloud/instance/run-user-data"
 RESULT = "/var/lib/cloud/instance/user-data.exit"
 OUTPUT = "/var/log/cloud-init-output.log"
 
+BEGUN = "/var/lib/cloud/instance/begun-"
+"""With the instance's id, which an image made of the instance does not share. It is a link, because that is made
+and filled in one step: it names the start of process 1 in which the script began."""
+
 # tee's copy goes to process 1's output, where the engine's log, and with it GetConsoleOutput, has it;
 # an image whose process 1 is another user's does not allow that, and the file alone must do.
 _RUNNER = f"""#!/bin/sh
 # Made by oblako_magic: runs the user data once and keeps its exit code.
 cd / || exit 1
+begun={BEGUN}$1
+read -r boot < /proc/1/stat
+set -- $boot
+boot=${{22}}
+if ! ln -s "$boot" "$begun" 2>/dev/null; then
+  # It began already, but the control plane was killed before it could note so: wait for it, unless it died meanwhile.
+  while [ ! -e {RESULT} ]; do
+    [ "$(readlink "$begun")" = "$boot" ] || exit 143
+    sleep 0.2 2>/dev/null || sleep 1
+  done
+  exit "$(cat {RESULT})"
+fi
+rm -f {RESULT}
 copy=/dev/null
 (: > /proc/1/fd/1) 2>/dev/null && copy=/proc/1/fd/1
+(umask 027; mkdir -p {OUTPUT.rpartition("/")[0]}; : >> {OUTPUT})
 {{ {SCRIPT} 2>&1; echo $? > {RESULT}.new; }} | tee -a {OUTPUT} > "$copy"
 mv {RESULT}.new {RESULT}
 exit "$(cat {RESULT})"
@@ -54,7 +72,7 @@ def is_script(data: bytes) -> bool:
 
 def prepare(engine: Engine, instance_id: str, data: bytes) -> None:
     """Put the script and its runner in place."""
-    streams.put_files(engine, instance_id, [(SCRIPT, data, 0o700), (RUNNER, _RUNNER, 0o700), (OUTPUT, b"", 0o640)])
+    streams.put_files(engine, instance_id, [(SCRIPT, data, 0o700), (RUNNER, _RUNNER, 0o700)])
 
 
 def status(code: int) -> str:
@@ -88,7 +106,7 @@ def run(engine: Engine, instance_id: str, data: bytes, on_status: Callable[[str]
         Where it can't be started.
     """
     prepare(engine, instance_id, data)
-    exec_id = streams.exec_detached(engine, instance_id, ["/bin/sh", RUNNER])
+    exec_id = streams.exec_detached(engine, instance_id, ["/bin/sh", RUNNER, instance_id])
     on_status("running")
     threading.Thread(
         target=_follow, args=(engine, instance_id, exec_id, on_status), name=f"user-data-{instance_id}", daemon=True
