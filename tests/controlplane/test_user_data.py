@@ -10,6 +10,7 @@ from oblako_magic import names
 from oblako_magic.guest import user_data
 from tests.controlplane.planes import Plane
 from tests.support.plane import eventually
+from tests.support.sweep import RUN
 
 
 def ended(plane: Plane, instance_id: str) -> str:
@@ -88,6 +89,19 @@ def test_megabytes_of_output_are_all_there(plane: Plane) -> None:
     assert 0 < len(plane.client().get_console_output(InstanceId=instance_id)["Output"]) <= 65536
 
 
+def test_it_runs_on_an_instance_of_an_image_made_of_another_instance(plane: Plane, run_label: str) -> None:
+    first = plane.run(UserData="#!/bin/sh\nexit 5\n")
+    assert ended(plane, first) == "failed (exit 5)"
+    image = f"oblako/test-made-{run_label}:1"
+    plane.engine.api.commit(names.container_name(first), *image.split(":"), changes=f"LABEL {RUN}={run_label}")
+    try:
+        second = plane.run(ImageId=image, UserData="#!/bin/sh\necho x >> /ebs/runs\n")
+        assert ended(plane, second) == "done"
+        assert plane.read(second, "/ebs/runs") == "x\n"
+    finally:
+        plane.engine.api.remove_image(image, force=True)
+
+
 @pytest.mark.parametrize("data", ["#cloud-config\nruncmd: [touch /ebs/ran]\n", "just text"])
 def test_what_is_no_script_is_not_run_and_said_so(plane: Plane, data: str) -> None:
     instance_id = plane.run(UserData=data)
@@ -95,23 +109,23 @@ def test_what_is_no_script_is_not_run_and_said_so(plane: Plane, data: str) -> No
     assert plane.read(instance_id, user_data.OUTPUT) == ""
 
 
-def test_kill_9_at_its_begin_does_not_run_it_twice(plane: Plane) -> None:
+def test_kill_9_while_a_crowd_begins_runs_it_once_on_each(plane: Plane) -> None:
     script = "#!/bin/sh\necho x >> /ebs/runs\nwhile [ ! -e /ebs/go ]; do sleep 0.1; done\n"
-    (instance_id,) = plane.launch(UserData=script)
+    ids = plane.launch(count=6, UserData=script)
 
-    def begun() -> bool:
+    def begun(instance_id: str) -> bool:
         container = plane.container(instance_id)
-        if container is None or not container["State"]["Running"]:
-            return False
-        return plane.read(instance_id, "/ebs/runs") != ""
+        return container is not None and container["State"]["Running"] and plane.read(instance_id, "/ebs/runs") != ""
 
-    eventually(begun)
+    # Some have run it for a moment then, some begin it just now, some wait.
+    eventually(lambda: any(begun(instance_id) for instance_id in ids))
     plane.kill()
     plane.start()
-    plane.until(instance_id, "running")
-    plane.execute(instance_id, "touch", "/ebs/go")
-    assert ended(plane, instance_id) == "done"
-    assert plane.read(instance_id, "/ebs/runs") == "x\n"
+    for instance_id in ids:
+        plane.until(instance_id, "running")
+        plane.execute(instance_id, "touch", "/ebs/go")
+    assert {ended(plane, instance_id) for instance_id in ids} == {"done"}
+    assert [plane.read(instance_id, "/ebs/runs") for instance_id in ids] == ["x\n"] * 6
 
 
 @pytest.mark.parametrize(
