@@ -24,8 +24,20 @@ _LONG_SCRIPT = 100_000
 
 # Every process of the command has the mark in its environment: no pid file, no wrapper around the command.
 _KILL = f"""
-for p in /proc/[0-9]*; do
-  tr '\\0' '\\n' < "$p/environ" 2>/dev/null | grep -qx "{_MARK}=$1" && kill -"$2" "${{p#/proc/}}" 2>/dev/null
+look() {{
+  for p in /proc/[0-9]*; do
+    tr '\\0' '\\n' < "$p/environ" 2>/dev/null | grep -qx "{_MARK}=$1" && echo "${{p#/proc/}}"
+  done
+  return 0
+}}
+pids=$(look "$1")
+[ -n "$pids" ] && kill -TERM $pids 2>/dev/null
+n=0
+while pids=$(look "$1") && [ -n "$pids" ]; do
+  [ $n -ge 20 ] && kill -KILL $pids 2>/dev/null
+  [ $n -ge 30 ] && exit 1
+  n=$((n + 1))
+  sleep 0.1 2>/dev/null || sleep 1
 done
 exit 0
 """
@@ -105,7 +117,7 @@ def execute(
                 timed_out.set()
             if late or (interrupted is not None and interrupted()):
                 with contextlib.suppress(EngineError):
-                    kill(engine, instance.id, token, over)
+                    kill(engine, instance.id, token, user or "")
                 return
 
     if timeout is not None or interrupted is not None:
@@ -117,7 +129,7 @@ def execute(
     except BaseException:
         # The kernel's interrupt, or a listener that failed: nobody hears the command any more.
         with contextlib.suppress(EngineError):
-            kill(engine, instance.id, token, over)
+            kill(engine, instance.id, token, user or "")
         raise
     finally:
         over.set()
@@ -140,11 +152,12 @@ def _exit_code(engine: Engine, exec_id: str) -> int:
     return 0
 
 
-def kill(engine: Engine, instance_id: str, token: str, over: threading.Event) -> None:
-    """End every process of a command: politely, and after two seconds for good."""
-    streams.run(engine, instance_id, ["/bin/sh", "-c", _KILL, "sh", token, "TERM"])
-    if not over.wait(2):
-        streams.run(engine, instance_id, ["/bin/sh", "-c", _KILL, "sh", token, "KILL"])
+def kill(engine: Engine, instance_id: str, token: str, user: str = "") -> None:
+    """End every process of a command, politely and after two seconds for good; returns when none is left."""
+    # Root in a container may not read another account's environments (it lacks CAP_SYS_PTRACE): the command's
+    # own account looks first.
+    for account in dict.fromkeys((user, "root")):
+        streams.run(engine, instance_id, ["/bin/sh", "-c", _KILL, "sh", token], user=account)
 
 
 def stats(engine: Engine, instance: Instance) -> Stats:
