@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .. import names
@@ -132,6 +132,7 @@ class Loop:
         self._later: dict[str, _Entry] = {}
         self._tries: dict[str, int] = {}
         self._down_since: dict[str, float] = {}
+        self._seen_on: dict[str, Engine] = {}
         self._stopping = False
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
@@ -332,6 +333,7 @@ class Loop:
             engine: Engine | None = None
             try:
                 engine = self.engine()
+                desired = replace(desired, seen_running=self._seen_on.get(instance_id) is engine)
                 actual = containers.find(engine, instance_id)
                 decision = planning.plan(desired, actual)
                 if decision.want is not None:
@@ -340,13 +342,13 @@ class Loop:
                     actual = containers.find(engine, instance_id)
                     decision = planning.plan(desired, actual)
                 if not decision.actions:
-                    self._settle(instance_id, desired, actual, decision)
+                    self._settle(engine, instance_id, desired, actual, decision)
                     return
                 self._apply(engine, instance_id, desired, decision)
                 if decision.want is None and decision.state in ("terminated", "stopped"):
                     # What was removed or stopped needs no second look at the engine.
                     after = None if decision.state == "terminated" else containers.find(engine, instance_id)
-                    self._settle(instance_id, desired, after, planning.Plan(decision.state))
+                    self._settle(engine, instance_id, desired, after, planning.Plan(decision.state))
                     return
             except EngineUnavailable as error:
                 self._engine_down(instance_id, desired, engine, error)
@@ -356,11 +358,15 @@ class Loop:
                 return
 
     def _settle(
-        self, instance_id: str, desired: Desired, actual: ContainerState | None, decision: planning.Plan
+        self, engine: Engine, instance_id: str, desired: Desired, actual: ContainerState | None, decision: planning.Plan
     ) -> None:
         self._tries.pop(instance_id, None)
         self._down_since.pop(instance_id, None)
+        if decision.state == "terminated":
+            self._seen_on.pop(instance_id, None)
         running = actual is not None and actual.running
+        if running:
+            self._seen_on[instance_id] = engine
         self._source.report(
             instance_id,
             Observation(
@@ -421,6 +427,7 @@ class Loop:
 
     def _start(self, engine: Engine, instance_id: str, desired: Desired) -> None:
         containers.start(engine, instance_id)
+        self._seen_on[instance_id] = engine
         # Said at once, so that a container that ends within a blink is not started again and again.
         self._source.report(instance_id, Observation(started=desired.generation))
 

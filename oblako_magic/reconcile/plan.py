@@ -8,7 +8,10 @@ from typing import Literal
 from ..model import ContainerSpec, ContainerState, Reason, StateName, Wanted
 
 ENGINE_DIED = 255
-"""The exit code that Docker gives containers that it finds dead when it comes up: nobody stopped them."""
+"""The exit code that Docker gives containers that it finds dead when it comes up: nobody stopped them.
+
+A program can end with it, too: then the engine has been there all the time.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Desired:
         InstanceInitiatedShutdownBehavior.
     same_boot : bool
         Whether the host has not been rebooted since the instance was last seen running.
+    seen_running : bool
+        Whether this very connection to the engine has shown it running: then the engine was not restarted since.
     user_data_waits : bool
         Whether there is user data that has not been started yet.
     remove_root_volume : bool
@@ -45,6 +50,7 @@ class Desired:
     reboots_done: int = 0
     on_shutdown: Literal["stop", "terminate"] = "stop"
     same_boot: bool = True
+    seen_running: bool = False
     user_data_waits: bool = False
     remove_root_volume: bool = True
     explicit_image: bool = False
@@ -166,7 +172,7 @@ def plan(desired: Desired, actual: ContainerState | None) -> Plan:
             "running", impaired="its container was removed by hand; start it again to get a new one on its volume"
         )
     if not actual.running:
-        lost = actual.exit_code == ENGINE_DIED or not desired.same_boot
+        lost = (actual.exit_code == ENGINE_DIED and not desired.seen_running) or not desired.same_boot
         if desired.may_start or lost:
             return Plan("running", (StartContainer(),))
         return _ended(desired, actual)
@@ -174,4 +180,5 @@ def plan(desired: Desired, actual: ContainerState | None) -> Plan:
         return Plan("running", (RestartContainer(),))
     if actual.status == "paused":
         return Plan("running", impaired="its container is paused; unpause it in the engine, or reboot it")
-    return Plan("running", (RunUserData(),) if desired.user_data_waits else ())
+    ready = desired.user_data_waits and actual.status == "running"  # a restarting one takes no commands
+    return Plan("running", (RunUserData(),) if ready else ())
