@@ -201,8 +201,9 @@ def packaging(checks: Checks, folder: Path) -> Outcome:
     jobs: list[tuple[str, str, list[str]]] = []
     for minor, path in pythons.items():
         tools = [OLDEST_IPYTHON, *TEST_TOOLS] if minor == oldest else []
-        what = "source tree" if minor == newest != oldest else "wheel"
-        jobs.append((f"{what} on 3.{minor}", path, [str(ROOT if what == "source tree" else wheel), *tools]))
+        if minor != newest or oldest == newest:
+            jobs.append((f"wheel on 3.{minor}", path, [str(wheel), *tools]))
+    jobs.append((f"source tree on 3.{newest}", pythons[newest], [str(ROOT)]))
     outcome = Outcome("packaging")
     with ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda job: try_python(job[1], job[2], folder / job[0].replace(" ", "-")), jobs)
@@ -216,7 +217,7 @@ def packaging(checks: Checks, folder: Path) -> Outcome:
 def lint(checks: Checks) -> None:
     """Style, types and layers."""
     tools = Path(PYTHON).parent
-    checks.simple("ruff check", [str(tools / "ruff"), "check", "."])
+    checks.simple("ruff check", [str(tools / "ruff"), "check", "--output-format=concise", "."])
     checks.simple("ruff format", [str(tools / "ruff"), "format", "--check", "."])
     checks.simple("mypy --strict", [str(tools / "mypy")])
     checks.simple("import-linter", [str(tools / "lint-imports")])

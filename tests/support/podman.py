@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,17 @@ network_config_dir = "{root}/networks"
 
 def _storage(root: Path) -> str:
     return f'[storage]\ndriver = "overlay"\ngraphroot = "{root}/storage"\nrunroot = "{root}/run"\n'
+
+
+def _end_monitors(root: Path) -> None:
+    """End the conmon processes of this storage: those of an exec wait for five minutes after its end."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            # Gone meanwhile, or another user's: not ours to end.
+            with suppress(OSError):
+                argv = (folder / "cmdline").read_bytes().split(b"\0")
+                if argv[0].endswith(b"conmon") and any(word.startswith(os.fsencode(f"{root}/")) for word in argv):
+                    os.kill(int(folder.name), signal.SIGKILL)
 
 
 @contextmanager
@@ -107,5 +119,6 @@ def service() -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _end_monitors(root)
         subprocess.run(["umount", str(root / "storage/overlay")], check=False, timeout=30, **quiet)
         shutil.rmtree(root, ignore_errors=True)
