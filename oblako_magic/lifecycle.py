@@ -160,7 +160,9 @@ class Lifecycle(Connection):
         self._remember(instances)
         if not wait:
             return instances
-        return self.wait(instances, "running", timeout=900.0 if timeout is None else timeout, on_change=on_change)
+        # RunInstances has told all that a start does not change, so that nothing is left to ask for.
+        self._until(instances, "running", 900.0 if timeout is None else timeout, on_change)
+        return instances
 
     def _handle(self, raw: dict[str, Any], extra: dict[str, Any] | None = None) -> Instance:
         instance = Instance(raw["InstanceId"], region=self.region, ec2=cast("Ec2", self))
@@ -348,6 +350,13 @@ class Lifecycle(Connection):
         WaitError
             Where one can't reach the state any more or time runs out; has ``instances``.
         """
+        self._until(instances, state, timeout, on_change)
+        return self.refresh(instances)
+
+    def _until(
+        self, instances: Sequence[Instance], state: str, timeout: float, on_change: OnChange | None = None
+    ) -> None:
+        """Return when all instances are in a state; of their handles only what the state brings along is new."""
         wanted = {instance.id: instance for instance in instances}
         shown = dict.fromkeys(wanted, "")
         end = time.monotonic() + timeout
@@ -374,7 +383,7 @@ class Lifecycle(Connection):
                 )
                 raise wait_error(f"{ended}{_why(lost[0])}", instances)
             if not open_:
-                return self.refresh(instances)
+                return
             left = end - time.monotonic()
             if left <= 0:
                 stuck = ", ".join(f"{i.label} is {i.state}" for i in open_[:4])
