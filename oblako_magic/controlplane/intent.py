@@ -296,7 +296,7 @@ class Intent:
             if instance is None:
                 return
             mine = backing(instance)
-            before = (instance.state, replace(mine))
+            before, shown = (instance.state, replace(mine)), view(instance)
             stale = seen.basis is not None and (seen.basis.want, seen.basis.generation) != (mine.want, mine.generation)
             self._note(mine, seen)
             if not stale:
@@ -309,8 +309,9 @@ class Intent:
             state_changed = before[0] != instance.state
             if state_changed:
                 self._on_state(instance, mine, before[0], seen)
-            if state_changed or before[1] != mine:
+            if view(instance) != shown:
                 self._bump()
+            if state_changed or before[1] != mine:
                 self._store.touch_later()
 
     def _note(self, mine: Backing, seen: Observation) -> None:
