@@ -334,7 +334,9 @@ class Loop:
             try:
                 engine = self.engine()
                 desired = replace(desired, seen_running=self._seen_on.get(instance_id) is engine)
-                actual = containers.find(engine, instance_id)
+                # A first launch has nothing to look at. Where there is something after all, making it finds out.
+                first = desired.want == "running" and desired.started == 0 and instance_id not in self._tries
+                actual = None if first else containers.find(engine, instance_id)
                 decision = planning.plan(desired, actual)
                 if decision.want is not None:
                     # Ended by itself - or on its way out by `docker rm -f`, which kills first: look twice.
