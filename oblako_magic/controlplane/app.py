@@ -145,6 +145,15 @@ class App:
         start_response(status, headers)
         return [chunks]
 
+    def warm_up(self) -> None:
+        """Have moto load EC2 before the first call waits for it."""
+        from werkzeug.test import EnvironBuilder
+
+        headers = [("Authorization", "AWS4-HMAC-SHA256 Credential=test/20000101/us-east-1/ec2/aws4_request")]
+        form = {"Action": "DescribeRegions", "Version": "2016-11-15"}
+        with self._lock:
+            self._ask_moto(EnvironBuilder("/", method="POST", data=form, headers=headers).get_environ())
+
     def _body(self, environ: dict[str, Any]) -> bytes:
         """Read the request's body, once, and put it back."""
         if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import logging.handlers
 import os
@@ -110,11 +111,18 @@ class Server:
             port,
             self._settings.state_dir,
         )
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
         self._resume_user_data()
         try:
             self._stopping.wait()
         finally:
             self.close()
+
+    def _warm_up(self) -> None:
+        self.app.warm_up()
+        # What is there now stays as long as the process: the garbage collector need not look through it again.
+        gc.freeze()
+        gc.enable()
 
     def stop(self, *_: Any) -> None:
         """Make ``run`` return; fit for a signal handler."""
@@ -350,6 +358,7 @@ def main() -> int:
             print("another control plane of this state directory lives; this one is not needed", file=sys.stderr)
             return 0
         _set_up_log(settings)
+        gc.disable()  # until all is loaded
         server = Server(settings)
         signal.signal(signal.SIGTERM, server.stop)
         signal.signal(signal.SIGINT, server.stop)
