@@ -66,7 +66,9 @@ class Connection:
         ControlPlaneError
         """
         if wait:
-            self._connect()
+            with self._lock:
+                # Looked up afresh: the one that was there may have gone since.
+                self._runtime = process.ensure(self.settings)
         elif process.find(self.settings) is None and not process.locked(self.settings):
             process.start(self.settings)
 

@@ -160,11 +160,14 @@ class Inside(Lifecycle):
     def _follow_output(self, instance: Instance, path: str, on_output: Callable[[str], None]) -> None:
         from . import remote
 
-        # The reader ends by itself: when the script's exit code is there it has read all of the output.
+        # Not tail -f, which looks once a second where it is busybox's. The end is looked for before the size, so
+        # that the reader ends by itself and has read all of it.
         script = (
-            f"n=0; while [ ! -e {path} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done; "
-            f"tail -n +1 -f {path} & t=$!; while [ ! -e /var/lib/cloud/instance/user-data.exit ]; do sleep 0.1; done; "
-            "sleep 0.3; kill $t"
+            "n=0; while :; do "
+            "over=; [ -e /var/lib/cloud/instance/user-data.exit ] && over=1; "
+            f"size=$(cat {path} 2>/dev/null | wc -c); "
+            f'if [ "$size" -gt $n ]; then tail -c +$((n + 1)) {path} | head -c $((size - n)); n=$size; fi; '
+            '[ -n "$over" ] && exit 0; sleep 0.1; done'
         )
         with contextlib.suppress(OblakoError):
             remote.execute(

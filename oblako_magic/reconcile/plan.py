@@ -14,6 +14,11 @@ A program can end with it, too: then the engine has been there all the time.
 """
 
 
+_SHUTDOWN = (0, 128 + 10, 128 + 12, 128 + 15)
+"""Exit codes of a shutdown from within: the signals that halt (USR1) and poweroff (USR2) of busybox and our own
+commands (TERM) send to process 1."""
+
+
 @dataclass(frozen=True)
 class Desired:
     """What should be, as read from moto.
@@ -136,7 +141,7 @@ def _ended(desired: Desired, actual: ContainerState) -> Plan:
     """The container of a running instance ended, and nobody asked for it."""
     if actual.oom_killed:
         reason = Reason("Client.InternalError", "The instance ran out of memory and was stopped (OOM)")
-    elif actual.exit_code in (0, 143):  # 143: SIGTERM, what poweroff comes to
+    elif actual.exit_code in _SHUTDOWN:
         reason = Reason("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
     else:
         reason = Reason(
