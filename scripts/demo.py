@@ -83,16 +83,31 @@ def tell(notebook: Any) -> list[str]:
     return errors
 
 
-def execute(path: Path, *, timeout: int) -> tuple[Any, Path]:
-    """Execute a notebook in a kernel of its own.
+def without_containers() -> Any:
+    """The notebook for a machine without an engine: what EC2 says is all there, nothing runs."""
+    notebook = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+    cells = (
+        "%load_ext oblako_magic",
+        "web = %ec2 run --name record --no-container\nweb",
+        "import boto3\n\n"
+        'answer = boto3.client("ec2").describe_instances(InstanceIds=[web.id])\n'
+        'answer["Reservations"][0]["Instances"][0]["State"]["Name"]',
+        "%ec2 stop {web.id}",
+        "%ec2 terminate {web.id}",
+    )
+    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]  # type: ignore[no-untyped-call]
+    return notebook
+
+
+def execute(notebook: Any, name: str, *, timeout: int) -> Path:
+    """Execute a notebook, in place, in a kernel of its own.
 
     Returns
     -------
-    (NotebookNode, Path)
-        The executed notebook and where its copy is.
+    Path
+        Where its copy is.
     """
     OUTPUT.mkdir(exist_ok=True)
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory(prefix="oblako-") as folder:
         config = Config()
         if os.name == "posix":
@@ -107,9 +122,9 @@ def execute(path: Path, *, timeout: int) -> tuple[Any, Path]:
             resources={"metadata": {"path": str(OUTPUT)}},
         )
         client.execute()
-    copy = OUTPUT / path.name
+    copy = OUTPUT / name
     nbformat.write(notebook, copy)  # type: ignore[no-untyped-call]
-    return notebook, copy
+    return copy
 
 
 def main() -> int:
@@ -129,11 +144,14 @@ def main() -> int:
             return 1
         finally:
             engine.close()
+        say(f"executing {NOTEBOOK.relative_to(ROOT)}")
+        notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     else:
-        say(f"No containers: {advice(settings)} The instances below are records only.")
-    say(f"executing {NOTEBOOK.relative_to(ROOT)}")
+        say(f"No containers: {advice(settings)}")
+        say("Going on without: the instance below is a record only.")
+        notebook = without_containers()
     try:
-        notebook, copy = execute(NOTEBOOK, timeout=120)
+        copy = execute(notebook, NOTEBOOK.name if engine else "without-containers.ipynb", timeout=120)
     except (CellTimeoutError, DeadKernelError, RuntimeError) as error:
         say(f"The notebook could not be executed: {str(error).strip().splitlines()[0]}")
         return 1
@@ -141,11 +159,9 @@ def main() -> int:
     say("")
     say(f"{time.monotonic() - begun:.0f} s; the executed notebook is {copy.relative_to(ROOT)}.")
     say("Open the notebooks in JupyterLab: make lab")
-    # Without an engine nothing runs in an instance: the cells that want it say so, which is what was promised.
-    if errors and engine:
-        say(f"{len(errors)} cells failed; the first: {errors[0][:300]}")
-        return 1
-    return 0
+    if errors:
+        say(f"{len(errors)} cell{'s' if len(errors) > 1 else ''} failed; the first: {errors[0][:300]}")
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""The scripts behind the Makefile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import check, setup_engine
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--require",), 1)])
+def test_no_engine_is_one_sentence_with_the_next_step(options: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    environ = {**os.environ, "OBLAKO_CONTAINER_BACKEND": "colima", "COLIMA_HOME": str(tmp_path)}
+    argv = [sys.executable, "-m", "scripts.setup_engine", *options]
+    done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout == "no Colima answers; start it (colima start).\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "passed", "failed"),
+    [
+        ("7 passed in 6.18s", 7, 0),
+        ("====== 1 failed, 406 passed in 257.50s (0:04:17) ======", 406, 1),
+        ("2 failed, 3 passed, 1 skipped, 2 errors in 1.00s", 3, 4),
+    ],
+)
+def test_pytest_s_counts_are_read(line: str, passed: int, failed: int) -> None:
+    checks = check.Checks(os.environ)
+    script = f"print('12 passed tests are told of here'); print({line!r}); raise SystemExit({int(failed > 0)})"
+    checks.command = lambda argv, **environ: check.Checks.command(checks, [sys.executable, "-c", script])  # type: ignore[method-assign]
+    checks.pytest("some tests", [])
+    assert [(one.passed, one.failed) for one in checks.outcomes] == [(passed, failed)]
+
+
+def test_a_run_that_ends_badly_without_a_failed_test_has_failed() -> None:
+    checks = check.Checks(os.environ)
+    checks.pytest("nothing collected", ["-q", "-p", "no:cacheprovider", "-k", "no_such_test", "tests/test_project.py"])
+    assert checks.outcomes[0].failed == 1
+    assert checks.summary() == 1
+
+
+def test_missing_tools_are_told_with_the_packages_that_bring_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(setup_engine, "can_install", lambda: False)
+    monkeypatch.setenv("PATH", "")
+    assert setup_engine.ensure_tools() == list(setup_engine.TOOLS)
+    assert capsys.readouterr().out == ""
