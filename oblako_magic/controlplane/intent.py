@@ -89,6 +89,8 @@ class Intent:
         self._instances: dict[str, Any] = {}
         self._boot = boot_id()
         self.revision = 0
+        self.wake: Callable[[Iterable[str]], None] = lambda instance_ids: None
+        """Tells the loop to look at instances; set once there is a loop."""
         self._closed = False
         self._changed = threading.Condition()
 
@@ -216,7 +218,7 @@ class Intent:
         if mine.written in ("pending", "stopping", "shutting-down"):
             mine.started = mine.generation
             self._write(instance, mine, mine.want)
-            stacks.settled(instance)
+            self._settled(instance)
             self._store.touch_later()
 
     def _image(self, instance: Any) -> tuple[str, bool]:
@@ -354,7 +356,12 @@ class Intent:
             mine.ports, mine.impaired = (), ""
         if before == "pending":
             failed = instance.state in ("shutting-down", "terminated") and seen.reason is not None
-            stacks.settled(instance, seen.reason.message if failed and seen.reason else "")
+            self._settled(instance, seen.reason.message if failed and seen.reason else "")
+
+    def _settled(self, instance: Any, failure: str = "") -> None:
+        """Tell the instance's stack; what that has changed is a wish like a client's."""
+        if stacks.settled(instance, failure):
+            self.wake(self.scan())
 
 
 def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Server:
             pull_timeout=settings.pull_timeout,
         )
         self._loop.on_engine = self._on_engine
+        self._intent.wake = self._loop.wake
         self._guard = Guard(settings.allow_reset)
         self._stopping = threading.Event()
         self._api = Api(

@@ -11,6 +11,10 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 
 _STACK_TAGS = "aws:cloudformation:"
+_REPLACES = "oblako_replaces"
+"""Attribute of a new instance: the one that goes when it runs."""
+_BEFORE = "oblako_before"
+"""Attribute of a stack that is being updated: its template and parameters of before."""
 
 
 def _truth(value: Any) -> bool:
@@ -45,9 +49,21 @@ def _mappings(properties: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _create(
-    cls: type[Instance], /, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+    cls: type[Instance],
+    /,
+    resource_name: str,
+    cloudformation_json: Any,
+    account_id: str,
+    region_name: str,
+    **stack: Any,
 ) -> Instance:
     properties = cloudformation_json["Properties"]
+    tags = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}
+    if stack.get("StackId"):
+        # Moto sets them after the creation of a stack, and not at all in an update or a change set.
+        tags[f"{_STACK_TAGS}stack-id"] = stack["StackId"]
+        tags[f"{_STACK_TAGS}stack-name"] = stack["StackId"].split("/")[1]
+        tags[f"{_STACK_TAGS}logical-id"] = stack["LogicalId"]
     backend = ec2_backends[account_id][region_name]
     arguments: dict[str, Any] = {
         "image_id": properties.get("ImageId"),
@@ -67,7 +83,7 @@ def _create(
         "nics": _nics(properties),
         "associate_public_ip": None,
         "launch_template": properties.get("LaunchTemplate") or {},
-        "tags": {"instance": {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}},
+        "tags": {"instance": tags},
         "disable_api_termination": _truth(properties.get("DisableApiTermination")),
         "instance_initiated_shutdown_behavior": properties.get("InstanceInitiatedShutdownBehavior"),
         "ebs_optimized": _truth(properties.get("EbsOptimized")),
@@ -110,7 +126,7 @@ def _update(
     account_id: str,
     region_name: str,
 ) -> Any:
-    """Change in place what can be, else make the new instance first and delete the old one then, as AWS does."""
+    """Change in place what can be, else make a new instance; the old one is deleted when that runs, as by AWS."""
     from .semantics import backing
 
     properties = cloudformation_json["Properties"]
@@ -119,9 +135,7 @@ def _update(
     if _needs_replacement(original_resource, properties):
         instance = _create(cls, new_resource_name, cloudformation_json, account_id, region_name)
         instance.add_tags(stack_tags)
-        if original_resource.disable_api_termination is not True:
-            # A protected one is left behind, as by AWS's clean-up.
-            original_resource.delete(account_id, region_name)
+        setattr(instance, _REPLACES, original_resource)
         return instance
     instance = original_resource
     tags = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}
@@ -160,7 +174,7 @@ def _is_created(self: Any) -> bool:
     return bool(self.state != "pending")
 
 
-def settled(instance: Any, failure: str = "") -> None:
+def settled(instance: Any, failure: str = "") -> bool:
     """Tell the instance's stack, where it has one, that the instance runs or never will.
 
     Parameters
@@ -168,22 +182,73 @@ def settled(instance: Any, failure: str = "") -> None:
     instance : moto.ec2.models.instances.Instance
     failure : str
         Why the launch failed; empty when it worked.
+
+    Returns
+    -------
+    bool
+        Whether that has changed the records of other instances.
     """
     tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
     stack_id = tags.get(f"{_STACK_TAGS}stack-id")
     if not stack_id:
-        return
+        return False
     # Imported here: it takes half of moto along, which the first stack has loaded already.
     from moto.cloudformation.models import cloudformation_backends
 
-    backend = cloudformation_backends[instance.owner_id][instance.region_name]
-    stack = backend.stacks.get(stack_id)
-    if stack is None or stack.status != "CREATE_IN_PROGRESS":
-        return
-    if failure:
+    stack = cloudformation_backends[instance.owner_id][instance.region_name].stacks.get(stack_id)
+    if stack is None:
+        return False
+    old = vars(instance).get(_REPLACES)
+    if failure and stack.status == "CREATE_IN_PROGRESS":
         _fail(stack, "CREATE_FAILED", failure)
-    else:
-        stack.verify_readiness()
+    elif failure and stack.status == "UPDATE_IN_PROGRESS":
+        _roll_back(stack, instance, old, failure)
+    elif not failure:
+        if old is not None and instance.state == "running":
+            _retire(instance)
+        if stack.status == "CREATE_IN_PROGRESS":
+            stack.verify_readiness()
+        elif stack.status == "UPDATE_IN_PROGRESS" and not _waits(stack):
+            stack.status = "UPDATE_COMPLETE"
+            stack._add_stack_event("UPDATE_COMPLETE")
+    return old is not None
+
+
+def _waits(stack: Any) -> bool:
+    """Whether the stack has an instance that does not run yet."""
+    resources = stack.resource_map._parsed_resources.values()
+    return any(isinstance(resource, Instance) and resource.state == "pending" for resource in resources)
+
+
+def _retire(instance: Any) -> None:
+    """Delete what the instance has replaced; a protected one is left behind, as by AWS's clean-up."""
+    old = vars(instance).pop(_REPLACES, None)
+    if old is not None:
+        _retire(old)
+        if old.disable_api_termination is not True:
+            old.delete(old.owner_id, old.region_name)
+
+
+def _roll_back(stack: Any, instance: Any, old: Any, failure: str) -> None:
+    """The new instance can't be had: the one that it was to replace is the stack's again, with the template of before.
+
+    What else the update has changed stays changed.
+    """
+    resources = stack.resource_map._parsed_resources
+    vars(instance).pop(_REPLACES, None)
+    for logical_id, resource in list(resources.items()):
+        if resource is instance and old is not None:
+            resources[logical_id] = old
+    template, parameters = vars(stack).pop(_BEFORE, (None, None))
+    if old is not None and template is not None:
+        stack.template, stack.parameters = template, parameters
+        stack._parse_template()
+        mapped = stack.resource_map
+        mapped._template, mapped.input_parameters = stack.template_dict, parameters
+        mapped._resource_json_map = stack.template_dict["Resources"]
+        mapped.load_parameters()
+        stack.output_map = stack._create_output_map()
+    _fail(stack, "UPDATE_FAILED" if old is None else "UPDATE_ROLLBACK_COMPLETE", failure)
 
 
 def _fail(stack: Any, status: str, reason: str) -> None:
@@ -195,6 +260,7 @@ def _delete_instance(self: Any, account_id: str, region: str) -> None:
     """Delete as TerminateInstances does: a protected instance is left alone, one that has gone is none the worse."""
     if self.disable_api_termination is True:
         raise OperationNotPermitted4(self.id)
+    _retire(self)
     if self.state not in ("terminated", "shutting-down"):
         self.terminate()
 
@@ -218,15 +284,58 @@ def _delete_stack(original: Callable[[Any, str], None]) -> Callable[[Any, str], 
     return delete_stack
 
 
+def _update_stack(original: Callable[..., None]) -> Callable[..., None]:
+    """A stack is updated when its new instances run; moto says so at once."""
+
+    @functools.wraps(original)
+    def update(self: Any, *args: Any, **kwargs: Any) -> None:
+        before = (self.template, self.parameters)
+        original(self, *args, **kwargs)
+        _hold_back(self, "UPDATE", before)
+
+    return update
+
+
+def _execute_change_set(original: Callable[..., None]) -> Callable[..., None]:
+    """Change sets, too, are done when the instances run; they go past the methods of the stack."""
+
+    @functools.wraps(original)
+    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+        before = {key: (stack.template, stack.parameters) for key, stack in self.stacks.items()}
+        original(self, change_set_name, stack_name)
+        for change_set in self.change_sets.values():
+            if change_set_name in (change_set.change_set_id, change_set.change_set_name):
+                stack = change_set.stack
+                stack._parse_template()
+                _hold_back(stack, change_set.change_set_type, before.get(stack.stack_id, (None, None)))
+
+    return execute_change_set
+
+
+def _hold_back(stack: Any, kind: str, before: tuple[Any, Any]) -> None:
+    if stack.status == f"{kind}_COMPLETE" and _waits(stack):
+        stack.events.pop()
+        stack.status = f"{kind}_IN_PROGRESS"
+        setattr(stack, _BEFORE, before)
+
+
 def install_late(service: str) -> None:
     """Lay the rules over a service when moto loads it: CloudFormation takes half of moto along."""
     if service != "cloudformation":
         return
-    from moto.cloudformation.models import CloudFormationBackend
+    from moto.cloudformation.models import CloudFormationBackend, Stack
 
-    rules = {"delete_stack": _delete_stack(CloudFormationBackend.delete_stack)}
-    for name, rule in rules.items():
-        setattr(CloudFormationBackend, name, rule)
+    rules: list[tuple[type, str, Any]] = [
+        (Stack, "update", _update_stack(Stack.update)),
+        (CloudFormationBackend, "delete_stack", _delete_stack(CloudFormationBackend.delete_stack)),
+        (
+            CloudFormationBackend,
+            "execute_change_set",
+            _execute_change_set(CloudFormationBackend.execute_change_set),
+        ),
+    ]
+    for owner, name, rule in rules:
+        setattr(owner, name, rule)
 
 
 def install() -> None:
