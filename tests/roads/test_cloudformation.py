@@ -144,10 +144,13 @@ def test_update_with_replacement(stacks: Stacks, change: str) -> None:
     # The AMI of moto's that OBLAKO_EC2_IMAGE backs here; another AMI id is a replacement whatever the image.
     new_value = "ami-12c6146b" if change == "ImageId" else subnet
     stacks.update(name, {change: new_value, "Tags": [{"Key": "Name", "Value": "replaced"}]})
+    # The new container first: as long as the update lasts, the old one is there.
+    while stacks.stack(name)["StackStatus"] == "UPDATE_IN_PROGRESS":
+        assert runs(plane, old) or runs(plane, stacks.web(name))
+    assert runs(plane, stacks.web(name))
     stacks.until(name, "UPDATE_COMPLETE")
     new = stacks.web(name)
     assert new != old
-    running(plane, new)
     gone(plane, old)
     described = describe(ec2, new)
     assert described[change] == new_value
@@ -157,6 +160,86 @@ def test_update_with_replacement(stacks: Stacks, change: str) -> None:
     assert stacks.stack(name)["Outputs"][0]["OutputValue"] == new
     stacks.delete(name)
     gone(plane, new)
+
+
+def test_a_replacement_that_can_not_be_had_leaves_the_old_one(stacks: Stacks) -> None:
+    plane, image = stacks.plane, "localhost:1/oblako/no-such-image:1"
+    name = stacks.create()
+    stacks.until(name, "CREATE_COMPLETE")
+    old = stacks.web(name)
+    plane.execute(old, "sh", "-c", "echo precious > /ebs/data")
+    stacks.update(name, {"ImageId": image})
+    stack = stacks.until(name, "UPDATE_ROLLBACK_COMPLETE")
+    assert image in stack["StackStatusReason"]
+    assert stack["Outputs"][0]["OutputValue"] == stacks.web(name) == old
+    assert plane.execute(old, "cat", "/ebs/data") == (0, "precious\n")
+    assert [i["InstanceId"] for i in instances(plane.client(), **{"tag:aws:cloudformation:stack-name": name})] == [old]
+    assert image not in json.dumps(stacks.client.get_template(StackName=name)["TemplateBody"])
+    # The next update goes on from there.
+    stacks.update(name, {"Tags": [{"Key": "Name", "Value": "still"}]})
+    stacks.until(name, "UPDATE_COMPLETE")
+    assert tags(describe(plane.client(), old))["Name"] == "still"
+    stacks.delete(name)
+    gone(plane, old)
+
+
+def test_deleted_in_the_middle_of_a_replacement(stacks: Stacks) -> None:
+    plane = stacks.plane
+    name = stacks.create()
+    stacks.until(name, "CREATE_COMPLETE")
+    old = stacks.web(name)
+    stacks.update(name, {"ImageId": "ami-12c6146b"})
+    new = stacks.web(name)
+    stacks.delete(name)
+    gone(plane, old, new)
+
+
+def test_a_stack_outlives_the_control_plane(stacks: Stacks) -> None:
+    """Stack and instance are one and the same after a restart, also in the middle of a replacement."""
+    plane = stacks.plane
+    name = stacks.create()
+    stacks.until(name, "CREATE_COMPLETE")
+    old = stacks.web(name)
+    stacks.update(name, {"ImageId": "ami-12c6146b"})
+    plane.kill()
+    plane.start()
+    stacks.until(name, "UPDATE_COMPLETE")
+    new = stacks.web(name)
+    assert runs(plane, new)
+    gone(plane, old)
+    plane.kill()
+    plane.start()
+    stacks.delete(name)
+    gone(plane, new)
+
+
+def test_change_sets(stacks: Stacks) -> None:
+    """What ``aws cloudformation deploy`` and its kin do."""
+    plane, client = stacks.plane, stacks.client
+    name = f"stack-{uuid.uuid4().hex[:8]}"
+
+    def execute(kind: str, properties: dict[str, Any]) -> None:
+        change = f"change-{uuid.uuid4().hex[:8]}"
+        body = stacks.template(properties)
+        client.create_change_set(StackName=name, ChangeSetName=change, ChangeSetType=kind, TemplateBody=body)
+        client.execute_change_set(StackName=name, ChangeSetName=change)
+
+    execute("CREATE", {})
+    stacks.until(name, "CREATE_COMPLETE")
+    first = stacks.web(name)
+    assert runs(plane, first)
+    assert tags(describe(plane.client(), first))["aws:cloudformation:stack-name"] == name
+    execute("UPDATE", {"ImageId": "ami-12c6146b"})
+    stacks.until(name, "UPDATE_COMPLETE")
+    second = stacks.web(name)
+    assert runs(plane, second)
+    gone(plane, first)
+    execute("UPDATE", {"ImageId": "localhost:1/oblako/no-such-image:1"})
+    stacks.until(name, "UPDATE_ROLLBACK_COMPLETE")
+    assert stacks.web(name) == second
+    assert runs(plane, second)
+    stacks.delete(name)
+    gone(plane, second)
 
 
 def test_a_stack_takes_only_its_own_instances_along(stacks: Stacks) -> None:
@@ -204,6 +287,8 @@ def test_a_resource_left_out_of_an_update_is_terminated(stacks: Stacks) -> None:
     added = stacks.client.describe_stack_resource(StackName=name, LogicalResourceId="Added")
     added_id = added["StackResourceDetail"]["PhysicalResourceId"]
     running(plane, added_id)
+    assert tags(describe(plane.client(), added_id))["aws:cloudformation:logical-id"] == "Added"
+    stacks.until(name, "UPDATE_COMPLETE")
     stacks.delete(name)
     gone(plane, web, added_id)
 
