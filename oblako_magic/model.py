@@ -145,6 +145,8 @@ class Backing:
         The host's boot in which it was last seen running.
     root_volume_id : str
         The EBS volume that the container's volume stands for.
+    unchecked : bool
+        Whether it was given up while no engine answered: what it may have left there is still to be removed.
     root_kept : bool
         Whether the root volume outlives the instance.
     """
@@ -166,6 +168,7 @@ class Backing:
     user_data: str = ""
     boot_id: str = ""
     root_volume_id: str = ""
+    unchecked: bool = False
     root_kept: bool = False
 
 

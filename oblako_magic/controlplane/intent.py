@@ -176,12 +176,13 @@ class Intent:
             self._bump()
 
     def instance_ids(self) -> Iterable[str]:
-        """All that may have a container: the terminated ones whose volume is kept, too."""
+        """All that may have a container."""
         with self._lock:
             return [
                 key
                 for key, instance in self._instances.items()
-                if backing(instance).backed and backing(instance).written != "terminated"
+                if backing(instance).backed
+                and (backing(instance).written != "terminated" or backing(instance).unchecked)
             ]
 
     def get(self, instance_id: str) -> Any | None:
@@ -196,7 +197,9 @@ class Intent:
                 return None
             mine = backing(instance)
             volume_gone = mine.root_volume_id not in instance.ec2_backend.volumes
-            if not mine.backed or (mine.written == "terminated" and not (mine.root_kept and volume_gone)):
+            if not mine.backed or (
+                mine.written == "terminated" and not mine.unchecked and not (mine.root_kept and volume_gone)
+            ):
                 if not mine.backed:
                     self._settle_simulated(instance, mine)
                 return None
@@ -317,11 +320,12 @@ class Intent:
                 self._store.touch_later()
 
     def _note(self, mine: Backing, seen: Observation) -> None:
-        for name in ("impaired", "progress", "note", "started", "reboots_done", "user_data"):
+        for name in ("impaired", "progress", "note", "started", "reboots_done", "user_data", "unchecked"):
             value = getattr(seen, name)
-            if value is not None:
+            if value is not None and not (mine.written == "terminated" and name in ("impaired", "progress")):
                 setattr(mine, name, value)
         if seen.looked:
+            mine.unchecked = False
             there = seen.container
             mine.container_id = there.container_id if there else ""
             mine.address = there.address if there else ""

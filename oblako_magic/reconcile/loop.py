@@ -50,6 +50,8 @@ class Observation:
     started, reboots_done : int or None
         Generations that were performed.
     user_data : str or None
+    unchecked : bool or None
+        Whether what it left in an engine is still to be looked at.
     looked : bool
     """
 
@@ -63,6 +65,7 @@ class Observation:
     started: int | None = None
     reboots_done: int | None = None
     user_data: str | None = None
+    unchecked: bool | None = None
     looked: bool = False
     basis: Desired | None = None
     """What the state was derived from: where the wish has changed since, the state is out of date."""
@@ -439,7 +442,8 @@ class Loop:
         since = self._down_since.setdefault(instance_id, time.monotonic())
         waited = time.monotonic() - since
         if desired.want == "running" and desired.started == 0 and waited > self._patience:
-            self._give_up(instance_id, desired, error)
+            # Nobody can tell whether it has left something there; that is looked at when an engine answers again.
+            self._give_up(instance_id, desired, error, unchecked=True)
             return
         self._source.report(instance_id, Observation(impaired=str(error), progress=str(error)))
         self._after(instance_id, min(0.5 + waited / 4, 5.0))
@@ -455,14 +459,16 @@ class Loop:
         log.error("%s: %s", instance_id, error)
         self._give_up(instance_id, desired, error)
 
-    def _give_up(self, instance_id: str, desired: Desired, error: EngineError) -> None:
+    def _give_up(self, instance_id: str, desired: Desired, error: EngineError, *, unchecked: bool = False) -> None:
         """A launch that can't work ends terminated, a start that can't work ends stopped; both say why."""
         self._tries.pop(instance_id, None)
         self._down_since.pop(instance_id, None)
         client = isinstance(error, ImageError) or type(error).__name__ == "PortTaken"
         reason = Reason("Client.InternalError" if client else "Server.InternalError", str(error))
         first = desired.started == 0
-        state: StateName = "shutting-down" if first else "stopped"
+        state: StateName = "stopped"
+        if first:
+            state = "terminated" if unchecked else "shutting-down"
         self._source.report(
             instance_id,
             Observation(
@@ -472,6 +478,7 @@ class Loop:
                 progress="",
                 impaired="",
                 started=desired.generation,
+                unchecked=unchecked or None,
                 basis=desired,
             ),
         )
