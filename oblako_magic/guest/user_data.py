@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 SCRIPT = "/var/lib/cloud/instance/user-data.txt"
 RUNNER = "/var/lib/cloud/instance/run-user-data"
 RESULT = "/var/lib/cloud/instance/user-data.exit"
+"""The exit code and the id of the instance that it is of."""
 OUTPUT = "/var/log/cloud-init-output.log"
 
 BEGUN = "/var/lib/cloud/instance/begun-"
@@ -32,25 +33,27 @@ and filled in one step: it names the start of process 1 in which the script bega
 _RUNNER = f"""#!/bin/sh
 # Made by oblako_magic: runs the user data once and keeps its exit code.
 cd / || exit 1
-begun={BEGUN}$1
+id=$1
+begun={BEGUN}$id
 read -r boot < /proc/1/stat
 set -- $boot
 boot=${{22}}
+end() {{ echo "$1 $id" > {RESULT}.new; mv {RESULT}.new {RESULT}; exit "$1"; }}
 if ! ln -s "$boot" "$begun" 2>/dev/null; then
   # It began already, but the control plane was killed before it could note so: wait for it, unless it died meanwhile.
-  while [ ! -e {RESULT} ]; do
-    [ "$(readlink "$begun")" = "$boot" ] || exit 143
+  until read -r code of 2>/dev/null < {RESULT} && [ "$of" = "$id" ]; do
+    [ "$(readlink "$begun")" = "$boot" ] || end 143
     sleep 0.2 2>/dev/null || sleep 1
   done
-  exit "$(cat {RESULT})"
+  exit "$code"
 fi
 rm -f {RESULT}
 copy=/dev/null
 (: > /proc/1/fd/1) 2>/dev/null && copy=/proc/1/fd/1
 (umask 027; mkdir -p {OUTPUT.rpartition("/")[0]}; : >> {OUTPUT})
-{{ {SCRIPT} 2>&1; echo $? > {RESULT}.new; }} | tee -a {OUTPUT} > "$copy"
-mv {RESULT}.new {RESULT}
-exit "$(cat {RESULT})"
+{{ {SCRIPT} 2>&1; echo $? > {RESULT}.code; }} | tee -a {OUTPUT} > "$copy"
+read -r code < {RESULT}.code
+end "$code"
 """.encode()
 
 
@@ -84,7 +87,8 @@ def result(engine: Engine, instance_id: str) -> int | None:
     """The exit code that the runner kept; None while there is none."""
     content = streams.read_file(engine, instance_id, RESULT)
     try:
-        return int(content or b"")
+        code, instance = (content or b"").decode().split()
+        return int(code) if instance == instance_id else None  # an image made of an instance carries that one's
     except ValueError:
         return None
 
@@ -106,7 +110,9 @@ def run(engine: Engine, instance_id: str, data: bytes, on_status: Callable[[str]
         Where it can't be started.
     """
     prepare(engine, instance_id, data)
-    exec_id = streams.exec_detached(engine, instance_id, ["/bin/sh", RUNNER, instance_id])
+    exec_id: str | None = streams.exec_detached(engine, instance_id, ["/bin/sh", RUNNER, instance_id])
+    if engine.podman:
+        exec_id = None  # Podman 4.3 never tells the end of a command that it was not asked to follow; the file does
     on_status("running")
     threading.Thread(
         target=_follow, args=(engine, instance_id, exec_id, on_status), name=f"user-data-{instance_id}", daemon=True
