@@ -211,7 +211,9 @@ def find(settings: Settings) -> Runtime | None:
             "restart it with: oblako down && oblako up (instances keep running)"
         )
     # The file of a killed one leads to the new one for a moment: who answers knows better who it is.
-    return replace(runtime, pid=int(answer.get("pid", runtime.pid)), version=str(answer.get("version", runtime.version)))
+    return replace(
+        runtime, pid=int(answer.get("pid", runtime.pid)), version=str(answer.get("version", runtime.version))
+    )
 
 
 def start(settings: Settings) -> subprocess.Popen[bytes]:

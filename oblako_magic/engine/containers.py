@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ from .translate import translated
 
 _GRACE = 10
 """Seconds between the polite signal and the hard one, as EC2 gives an operating system its time to stop."""
+_NAME_TAKEN = re.compile(r"name .*in use|already exists")
 _MIN_MEMORY_MIB = 6
 """Docker refuses limits below it."""
 
@@ -82,11 +85,21 @@ def create(engine: Engine, spec: ContainerSpec, image: Image) -> str:
                 host_config=_host_config(engine, spec, image, labels),
             )
     except EngineError as error:
-        there = find(engine, spec.instance_id) if "in use" in str(error) or "already exists" in str(error) else None
+        there = _find_soon(engine, spec.instance_id) if _NAME_TAKEN.search(str(error)) else None
         if there is None:
             raise
         return there.container_id
     return str(made["Id"])
+
+
+def _find_soon(engine: Engine, instance_id: str) -> ContainerState | None:
+    """The container whose name is taken: one that is just being made has the name before it can be looked at."""
+    for _ in range(20):
+        there = find(engine, instance_id)
+        if there is not None:
+            return there
+        time.sleep(0.1)
+    return None
 
 
 def start(engine: Engine, instance_id: str) -> None:

@@ -64,7 +64,9 @@ def _words(value: object) -> tuple[str, ...]:
 def local(engine: Engine, name: str) -> Image | None:
     """The image as the engine has it, or None."""
     # Podman keeps what was built here below localhost/ and looks a short name up at a registry.
-    references = [name, f"localhost/{name}"] if engine.podman else [name]
+    first = name.partition("/")[0] if "/" in name else ""
+    registry = first == "localhost" or "." in first or ":" in first
+    references = [name, f"localhost/{name}"] if engine.podman and not registry else [name]
     for reference in references:
         try:
             with translated(f"look at the image {name}"):

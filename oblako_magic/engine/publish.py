@@ -67,9 +67,9 @@ def choose(
                 port = next(numbers, 0)
                 if not port:
                     raise PortTaken(f"no port from {low} to {high} on {host} is free; widen OBLAKO_PUBLISH_PORTS.")
-            _given.add((host, port))
             owned.add(port)
             chosen.append(replace(mapping, host_port=port, host=host))
+        _given.update((host, mapping.host_port) for mapping in chosen)
     return tuple(chosen)
 
 

@@ -43,7 +43,7 @@ def exec_create(
 
 
 def exec_detached(engine: Engine, instance_id: str, argv: Sequence[str], *, user: str = "root") -> str:
-    """Start a command that nobody listens to; the id to ask about it."""
+    """Start a command that nobody listens to; the id to ask about it, which is of no use on Podman before 5."""
     exec_id = exec_create(engine, instance_id, argv, user=user)
     with translated(f"run a command on {instance_id}"):
         engine.api.exec_start(exec_id, detach=True)
@@ -171,8 +171,6 @@ def read_file(engine: Engine, instance_id: str, path: str) -> bytes | None:
     except NotFound:
         return None
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for member in archive:
-            stream = archive.extractfile(member) if member.isfile() else None
-            if stream:
-                return stream.read()
-    return None
+        first = archive.next()  # of a folder that is the folder itself
+        stream = archive.extractfile(first) if first is not None and first.isfile() else None
+        return stream.read() if stream else None

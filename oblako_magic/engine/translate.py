@@ -13,6 +13,7 @@ from ..errors import EngineError, EngineUnavailable, ImageError, NotFound, PortT
 
 FOREIGN: tuple[type[Exception], ...] = (
     docker.errors.DockerException,
+    docker.errors.StreamParseError,
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
     OSError,
