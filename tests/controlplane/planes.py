@@ -1,4 +1,4 @@
-"""A control plane whose environment is its own and not the test process's, and short words for what tests do with it."""
+"""A control plane with an environment of its own, and short words for what tests do with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Plane(ControlPlane):
 
     def launch(self, count: int = 1, **kwargs: Any) -> list[str]:
         """RunInstances; the ids, at once."""
-        answer = self.client().run_instances(ImageId=kwargs.pop("ImageId", AMI), MinCount=count, MaxCount=count, **kwargs)
+        answer = self.client().run_instances(
+            ImageId=kwargs.pop("ImageId", AMI), MinCount=count, MaxCount=count, **kwargs
+        )
         return [instance["InstanceId"] for instance in answer["Instances"]]
 
     def run(self, **kwargs: Any) -> str:

@@ -63,7 +63,10 @@ class Proxy:
                 self._open |= {client, engine}
             if self._listener is not listener:  # cut meanwhile
                 self.down()
-            threads = [threading.Thread(target=self._pump, args=pair, daemon=True) for pair in ((client, engine), (engine, client))]
+            threads = [
+                threading.Thread(target=self._pump, args=pair, daemon=True)
+                for pair in ((client, engine), (engine, client))
+            ]
             for thread in threads:
                 thread.start()
             threading.Thread(target=self._close, args=(threads, client, engine), daemon=True).start()

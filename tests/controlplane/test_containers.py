@@ -117,7 +117,9 @@ def test_ports_are_kept_over_stop_and_start(plane: Plane) -> None:
     plane.client().stop_instances(InstanceIds=[instance_id])
     plane.until(instance_id, "stopped")
     other = plane.run(TagSpecifications=tagged(oblako_publish="8888"))
-    assert plane.seen(other)["ports"][0]["host_port"] != before[0]["host_port"], "given away while its owner was stopped"
+    assert plane.seen(other)["ports"][0]["host_port"] != before[0]["host_port"], (
+        "given away while its owner was stopped"
+    )
     plane.client().start_instances(InstanceIds=[instance_id])
     plane.until(instance_id, "running")
     assert plane.seen(instance_id)["ports"] == before
@@ -171,7 +173,9 @@ def test_an_image_with_a_shell_for_a_command_stays_up(plane: Plane, typical: str
     assert raw["Config"]["Cmd"] == ["sleep", "infinity"]
 
 
-def test_registered_image_runs_the_container_image_of_its_location(plane: Plane, image_with: Callable[..., str]) -> None:
+def test_registered_image_runs_the_container_image_of_its_location(
+    plane: Plane, image_with: Callable[..., str]
+) -> None:
     image = image_with("registered", "ENV WHO=registered")
     ami = plane.client().register_image(Name="mine", ImageLocation=image)["ImageId"]
     instance_id = plane.run(ImageId=ami)
@@ -272,7 +276,11 @@ def test_settings_change_what_containers_are_like(engine_backend: Engine, new_pl
     with socket.socket() as probe:
         probe.bind(("127.0.0.2", 0))
         port = probe.getsockname()[1]
-    settings = {"OBLAKO_EC2_LIMITS": "off", "OBLAKO_PUBLISH_HOST": "127.0.0.2", "OBLAKO_PUBLISH_PORTS": f"{port}-{port}"}
+    settings = {
+        "OBLAKO_EC2_LIMITS": "off",
+        "OBLAKO_PUBLISH_HOST": "127.0.0.2",
+        "OBLAKO_PUBLISH_PORTS": f"{port}-{port}",
+    }
     with new_plane(engine_backend, **settings) as own:
         instance_id = own.run(InstanceType="t3.nano", TagSpecifications=tagged(oblako_publish="80"))
         raw = inspect(own, instance_id)

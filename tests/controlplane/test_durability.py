@@ -18,7 +18,9 @@ from tests.controlplane.planes import AMI, Plane
 from tests.support.plane import eventually
 
 _ROLE = json.dumps({"Version": "2012-10-17", "Statement": []})
-_TEMPLATE = json.dumps({"Resources": {"Group": {"Type": "AWS::EC2::SecurityGroup", "Properties": {"GroupDescription": "x"}}}})
+_TEMPLATE = json.dumps(
+    {"Resources": {"Group": {"Type": "AWS::EC2::SecurityGroup", "Properties": {"GroupDescription": "x"}}}}
+)
 _LAUNCH = {"ImageId": AMI, "InstanceType": "t3.micro"}
 
 
@@ -212,7 +214,10 @@ def test_a_wish_that_was_acknowledged_is_performed_after_kill_9(own: Plane, call
 
 def test_down_and_up_adopts_running_containers_and_leaves_them_alone(own: Plane) -> None:
     tags = [{"ResourceType": "instance", "Tags": [{"Key": names.TAG_PUBLISH, "Value": "80"}]}]
-    slow = "#!/bin/sh\necho begun >> /ebs/log\nwhile [ ! -e /ebs/go ]; do sleep 0.1; done\necho ended >> /ebs/log\nexit 3\n"
+    slow = (
+        "#!/bin/sh\necho begun >> /ebs/log\n"
+        "while [ ! -e /ebs/go ]; do sleep 0.1; done\necho ended >> /ebs/log\nexit 3\n"
+    )
     instance_id, stopped = own.run(TagSpecifications=tags, UserData=slow), own.run()
     own.client().stop_instances(InstanceIds=[stopped])
     own.until(stopped, "stopped")

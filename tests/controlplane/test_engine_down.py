@@ -142,7 +142,9 @@ def test_without_any_engine_instances_are_simulated_and_marked_so(
     engine_backend: Engine, tmp_path: Path, run_label: str
 ) -> None:
     environ = {"OBLAKO_STATE_DIR": str(tmp_path / "state"), "OBLAKO_EC2_IMAGE": build.TINY_IMAGE}
-    plane = Plane(Settings.from_env({**os.environ, **environ}), engine_backend, "oblako.test-plane=none", environ=environ)
+    plane = Plane(
+        Settings.from_env({**os.environ, **environ}), engine_backend, "oblako.test-plane=none", environ=environ
+    )
     server = subprocess.Popen([sys.executable, "-c", _NO_ENGINE], env={**os.environ, **environ})
     try:
         process.wait(plane.settings, 60, server)
@@ -152,7 +154,12 @@ def test_without_any_engine_instances_are_simulated_and_marked_so(
         assert seen["user_data"] == "not run (simulated)"
         assert plane.container(instance_id) is None
         assert "install" in engine_error(plane)
-        for call, state in (("stop", "stopped"), ("start", "running"), ("reboot", "running"), ("terminate", "terminated")):
+        for call, state in (
+            ("stop", "stopped"),
+            ("start", "running"),
+            ("reboot", "running"),
+            ("terminate", "terminated"),
+        ):
             getattr(plane.client(), f"{call}_instances")(InstanceIds=[instance_id])
             plane.until(instance_id, state)
         waiter = plane.client().get_waiter("instance_terminated")

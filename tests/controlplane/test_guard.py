@@ -20,13 +20,26 @@ QUERY = b"Action=DescribeInstances&Version=2016-11-15"
 
 def environ(**changes: str | None) -> dict[str, str]:
     """A request that passes, with changes; None takes a header away."""
-    base: dict[str, str | None] = {"HTTP_HOST": "127.0.0.1:5000", "HTTP_AUTHORIZATION": SIGNED, "PATH_INFO": "/", **changes}
+    base: dict[str, str | None] = {
+        "HTTP_HOST": "127.0.0.1:5000",
+        "HTTP_AUTHORIZATION": SIGNED,
+        "PATH_INFO": "/",
+        **changes,
+    }
     return {key: value for key, value in base.items() if value is not None}
 
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1:5000", "127.0.0.1", "localhost:5000", "LOCALHOST:1", "localhost.", "[::1]:5000", "host.docker.internal:5000"],
+    [
+        "127.0.0.1:5000",
+        "127.0.0.1",
+        "localhost:5000",
+        "LOCALHOST:1",
+        "localhost.",
+        "[::1]:5000",
+        "host.docker.internal:5000",
+    ],
 )
 def test_hosts_that_are_this_endpoints_pass(host: str) -> None:
     assert Guard().refusal(environ(HTTP_HOST=host), QUERY) == ""
@@ -85,7 +98,8 @@ def test_foreign_origins_are_refused(origin: str | None, passes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("site", "passes"), [(None, True), ("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False)]
+    ("site", "passes"),
+    [(None, True), ("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False)],
 )
 def test_what_another_site_makes_a_browser_send_is_refused(site: str | None, passes: bool) -> None:
     assert (Guard().refusal(environ(HTTP_SEC_FETCH_SITE=site), QUERY) == "") is passes
@@ -196,7 +210,10 @@ def test_no_preflight_is_answered_with_leave(plane: Plane) -> None:
     assert not [name for name in headers if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("path", ["/moto-api/reset", "//moto-api/reset", "/moto-api/../moto-api/reset", "/MOTO-API/reset", "/%6doto-api/reset"])
+@pytest.mark.parametrize(
+    "path",
+    ["/moto-api/reset", "//moto-api/reset", "/moto-api/../moto-api/reset", "/MOTO-API/reset", "/%6doto-api/reset"],
+)
 def test_reset_is_refused_by_default_however_it_is_spelt(plane: Plane, path: str) -> None:
     instance_id = plane.run()
     ask(plane, "POST", path)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oblako_magic import names
+from oblako_magic.controlplane import process
 from tests.support.plane import ControlPlane, eventually
 
 AMI = "ami-12c6146b"
@@ -48,7 +49,9 @@ class States:
         self._thread.join()
 
 
-def test_boto3_waiters_wait_for_what_the_engine_really_does(engine_backend: Any, shared_control_plane: ControlPlane) -> None:
+def test_boto3_waiters_wait_for_what_the_engine_really_does(
+    engine_backend: Any, shared_control_plane: ControlPlane
+) -> None:
     plane, client = shared_control_plane, shared_control_plane.client()
     answer = client.run_instances(ImageId=AMI, MinCount=1, MaxCount=1)["Instances"][0]
     instance_id = answer["InstanceId"]
@@ -96,7 +99,9 @@ def test_states_pass_in_ec2s_order(engine_backend: Any, shared_control_plane: Co
     assert all(state in rest for state in states.seen), states.seen
 
 
-def test_what_is_on_the_ebs_root_survives_stop_start_and_reboot(engine_backend: Any, shared_control_plane: ControlPlane) -> None:
+def test_what_is_on_the_ebs_root_survives_stop_start_and_reboot(
+    engine_backend: Any, shared_control_plane: ControlPlane
+) -> None:
     plane, client = shared_control_plane, shared_control_plane.client()
     instance_id = launch(client)
     wait_for(client, "instance_running", instance_id)
@@ -121,7 +126,9 @@ def test_what_is_on_the_ebs_root_survives_stop_start_and_reboot(engine_backend: 
     assert plane.execute(instance_id, "cat", "/ebs/file") == (0, "kept\n")
 
 
-def test_user_data_runs_once_as_root_and_is_on_the_console(engine_backend: Any, shared_control_plane: ControlPlane) -> None:
+def test_user_data_runs_once_as_root_and_is_on_the_console(
+    engine_backend: Any, shared_control_plane: ControlPlane
+) -> None:
     plane, client = shared_control_plane, shared_control_plane.client()
     script = "#!/bin/sh\nid -u >> /ebs/ran\necho hello from user data\n"
     instance_id = launch(client, UserData=script)
@@ -129,6 +136,14 @@ def test_user_data_runs_once_as_root_and_is_on_the_console(engine_backend: Any, 
     eventually(lambda: plane.execute(instance_id, "cat", "/ebs/ran") == (0, "0\n"))
     eventually(lambda: "hello from user data" in client.get_console_output(InstanceId=instance_id).get("Output", ""))
     assert "hello from user data" in plane.execute(instance_id, "cat", "/var/log/cloud-init-output.log")[1]
+    runtime = process.find(plane.settings)
+    assert runtime is not None
+
+    def status() -> str:
+        rows = process.call(runtime, "GET", "/instances")["instances"]
+        return next(str(row["user_data"]) for row in rows if row["id"] == instance_id)
+
+    eventually(lambda: status() == "done")
     client.stop_instances(InstanceIds=[instance_id])
     wait_for(client, "instance_stopped", instance_id)
     client.start_instances(InstanceIds=[instance_id])
@@ -138,7 +153,9 @@ def test_user_data_runs_once_as_root_and_is_on_the_console(engine_backend: Any, 
     assert base64.b64decode(kept).decode() == script
 
 
-def test_instances_end_by_themselves_and_the_api_knows_why(engine_backend: Any, shared_control_plane: ControlPlane) -> None:
+def test_instances_end_by_themselves_and_the_api_knows_why(
+    engine_backend: Any, shared_control_plane: ControlPlane
+) -> None:
     plane, client = shared_control_plane, shared_control_plane.client()
     instance_id = launch(client)
     wait_for(client, "instance_running", instance_id)
@@ -148,7 +165,9 @@ def test_instances_end_by_themselves_and_the_api_knows_why(engine_backend: Any, 
     assert found["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
 
-def test_instances_reach_the_endpoint_by_the_hosts_name(engine_backend: Any, shared_control_plane: ControlPlane) -> None:
+def test_instances_reach_the_endpoint_by_the_hosts_name(
+    engine_backend: Any, shared_control_plane: ControlPlane
+) -> None:
     plane, client = shared_control_plane, shared_control_plane.client()
     instance_id = launch(client)
     wait_for(client, "instance_running", instance_id)

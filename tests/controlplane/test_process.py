@@ -122,7 +122,9 @@ def test_one_of_another_version_with_the_same_protocol_is_taken(settings: Settin
         assert found.port == port
 
 
-def test_one_that_does_not_answer_is_an_error_and_not_absence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_answer_is_an_error_and_not_absence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = process.call
     monkeypatch.setattr(process, "call", lambda *a, **k: original(*a, **{**k, "timeout": 0.2}))
     with socket.socket() as silent:
@@ -134,7 +136,10 @@ def test_one_that_does_not_answer_is_an_error_and_not_absence(settings: Settings
 
 
 def test_an_error_of_the_control_plane_comes_out_as_its_sentence() -> None:
-    with answering({"error": "no such thing."}, 404) as port, pytest.raises(ControlPlaneError, match=r"^no such thing\.$"):
+    with (
+        answering({"error": "no such thing."}, 404) as port,
+        pytest.raises(ControlPlaneError, match=r"^no such thing\.$"),
+    ):
         process.call(Runtime(1, port, "1", 1), "GET", "/x")
 
 
@@ -259,10 +264,13 @@ def test_its_life(engine_backend: Engine, new_plane: Callable[..., Any], tmp_pat
         eventually(lambda: servers(folder) == [])
 
         # Several at once, over what a killed one leaves behind: one server.
-        settings.runtime_file.write_text(json.dumps({"pid": 1, "port": first.port, "version": "0", "protocol": 0, "host": "127.0.0.1"}))
+        settings.runtime_file.write_text(
+            json.dumps({"pid": 1, "port": first.port, "version": "0", "protocol": 0, "host": "127.0.0.1"})
+        )
         settings.lock_file.touch()
         starters = [
-            subprocess.Popen([sys.executable, "-c", _ENSURE], env=environ, stdout=subprocess.PIPE, text=True) for _ in range(3)
+            subprocess.Popen([sys.executable, "-c", _ENSURE], env=environ, stdout=subprocess.PIPE, text=True)
+            for _ in range(3)
         ]
         pids = {starter.communicate(timeout=90)[0].strip() for starter in starters}
         runtime = process.find(settings)

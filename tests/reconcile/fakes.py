@@ -166,7 +166,9 @@ class FakeSource:
 
     def want(self, instance_id: str, **changes: Any) -> None:
         with self.lock:
-            base = self.wishes.get(instance_id) or Desired(ContainerSpec(instance_id, "image"), "running", explicit_image=True)
+            base = self.wishes.get(instance_id) or Desired(
+                ContainerSpec(instance_id, "image"), "running", explicit_image=True
+            )
             self.wishes[instance_id] = replace(base, **changes)
 
     def desired(self, instance_id: str) -> Desired | None:

@@ -129,7 +129,10 @@ def test_a_slow_one_does_not_hold_the_others_up(make: Callable[..., Set]) -> Non
 
 def test_what_can_pass_is_tried_again(make: Callable[..., Set]) -> None:
     one = make()
-    one.api.fail["start"] = [api_error(503, "the service is overloaded"), requests.exceptions.ReadTimeout("read timed out")]
+    one.api.fail["start"] = [
+        api_error(503, "the service is overloaded"),
+        requests.exceptions.ReadTimeout("read timed out"),
+    ]
     one.launch("i-1")
     eventually(lambda: one.state("i-1") == "running")
     assert one.api.count("start") == 3
@@ -254,7 +257,9 @@ def test_a_removal_by_hand_is_not_taken_for_a_crash(make: Callable[..., Set]) ->
     assert one.state("i-1") == "running"
 
 
-def test_an_unforeseen_error_of_one_does_not_end_the_loop(make: Callable[..., Set], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unforeseen_error_of_one_does_not_end_the_loop(
+    make: Callable[..., Set], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = make(workers=1)
     one.source.want("i-1")
     one.source.errors.append(RuntimeError("unforeseen"))

@@ -68,7 +68,13 @@ TABLE: list[tuple[str, Desired, ContainerState | None, list[str], str]] = [
         [REMOVE],
         "terminated",
     ),
-    ("terminated, root volume kept", replace(UP, want="terminated", remove_root_volume=False), None, NONE, "terminated"),
+    (
+        "terminated, root volume kept",
+        replace(UP, want="terminated", remove_root_volume=False),
+        None,
+        NONE,
+        "terminated",
+    ),
     ("reboot", replace(UP, reboots=1), container(), [RESTART], "running"),
     ("reboot of a paused one", replace(UP, reboots=1), container("paused"), [RESTART], "running"),
     ("reboot, done", replace(UP, reboots=1, reboots_done=1), container(), NONE, "running"),
@@ -78,17 +84,47 @@ TABLE: list[tuple[str, Desired, ContainerState | None, list[str], str]] = [
     ("user data waits for a reboot", replace(UP, reboots=1, user_data_waits=True), container(), [RESTART], "running"),
     ("the host was rebooted", replace(UP, same_boot=False), container("exited", 137), [START], "running"),
     ("the engine was restarted", UP, container("exited", ENGINE_DIED), [START], "running"),
-    ("a program that ended with 255", replace(UP, seen_running=True), container("exited", ENGINE_DIED), NONE, "stopped"),
-    ("the host was rebooted, 255", replace(UP, same_boot=False, seen_running=True), container("exited", 255), [START], "running"),
-    ("user data waits for the end of a restart", replace(UP, user_data_waits=True), container("restarting"), NONE, "running"),
-    ("the host was rebooted while it was stopped", replace(UP, want="stopped", same_boot=False), container("exited"), NONE, "stopped"),
+    (
+        "a program that ended with 255",
+        replace(UP, seen_running=True),
+        container("exited", ENGINE_DIED),
+        NONE,
+        "stopped",
+    ),
+    (
+        "the host was rebooted, 255",
+        replace(UP, same_boot=False, seen_running=True),
+        container("exited", 255),
+        [START],
+        "running",
+    ),
+    (
+        "user data waits for the end of a restart",
+        replace(UP, user_data_waits=True),
+        container("restarting"),
+        NONE,
+        "running",
+    ),
+    (
+        "the host was rebooted while it was stopped",
+        replace(UP, want="stopped", same_boot=False),
+        container("exited"),
+        NONE,
+        "stopped",
+    ),
     ("poweroff", UP, container("exited", 143), NONE, "stopped"),
     ("its command ended", UP, container("exited", 0), NONE, "stopped"),
     ("crash", UP, container("exited", 1), NONE, "stopped"),
     ("docker kill", UP, container("exited", 137), NONE, "stopped"),
     ("dead", UP, container("dead", 137), NONE, "stopped"),
     ("out of memory", UP, container("exited", 137, oom_killed=True), NONE, "stopped"),
-    ("poweroff, to be terminated", replace(UP, on_shutdown="terminate"), container("exited"), [REMOVE, VOLUME], "shutting-down"),
+    (
+        "poweroff, to be terminated",
+        replace(UP, on_shutdown="terminate"),
+        container("exited"),
+        [REMOVE, VOLUME],
+        "shutting-down",
+    ),
     (
         "poweroff, to be terminated, root volume kept",
         replace(UP, on_shutdown="terminate", remove_root_volume=False),
@@ -99,7 +135,9 @@ TABLE: list[tuple[str, Desired, ContainerState | None, list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("desired", "actual", "actions", "state"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    ("desired", "actual", "actions", "state"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
 def test_the_table(desired: Desired, actual: ContainerState | None, actions: list[str], state: str) -> None:
     decision = plan(desired, actual)
     assert (kinds(decision), decision.state) == (actions, state)
@@ -127,7 +165,9 @@ def test_an_end_that_nobody_asked_for_has_its_reason(
     assert words in decision.reason.message
 
 
-@pytest.mark.parametrize(("actual", "word"), [(None, "start it again"), (container("paused"), "unpause")], ids=["removed", "paused"])
+@pytest.mark.parametrize(
+    ("actual", "word"), [(None, "start it again"), (container("paused"), "unpause")], ids=["removed", "paused"]
+)
 def test_what_cant_be_relied_on_is_impaired_and_names_the_next_step(actual: ContainerState | None, word: str) -> None:
     decision = plan(UP, actual)
     assert word in decision.impaired
@@ -149,7 +189,8 @@ FLAGS: dict[str, list[Any]] = {
     "remove_root_volume": [True, False],
 }
 DESIRED = [
-    Desired(SPEC, generation=2, **dict(zip(FLAGS, values, strict=True))) for values in itertools.product(*FLAGS.values())
+    Desired(SPEC, generation=2, **dict(zip(FLAGS, values, strict=True)))
+    for values in itertools.product(*FLAGS.values())
 ]
 
 
