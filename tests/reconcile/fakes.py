@@ -162,6 +162,7 @@ class FakeSource:
     reports: list[tuple[str, Observation]] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     errors: list[Exception] = field(default_factory=list)
+    unchecked: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def want(self, instance_id: str, **changes: Any) -> None:
@@ -175,7 +176,8 @@ class FakeSource:
         with self.lock:
             if self.errors:
                 raise self.errors.pop(0)
-            return None if self.states.get(instance_id) == "terminated" else self.wishes.get(instance_id)
+            over = self.states.get(instance_id) == "terminated" and instance_id not in self.unchecked
+            return None if over else self.wishes.get(instance_id)
 
     def report(self, instance_id: str, seen: Observation) -> None:
         with self.lock:
@@ -188,6 +190,10 @@ class FakeSource:
             self.wishes[instance_id] = mine
             if seen.state is not None:
                 self.states[instance_id] = seen.state
+            if seen.unchecked:
+                self.unchecked.add(instance_id)
+            if seen.looked:
+                self.unchecked.discard(instance_id)
 
     def instance_ids(self) -> Iterable[str]:
         with self.lock:

@@ -205,10 +205,12 @@ def test_a_launch_does_not_wait_for_an_engine_for_ever(make: Callable[..., Set])
     one = make(patience=1)
     one.cut()
     one.launch("i-1")
-    eventually(lambda: one.state("i-1") == "shutting-down", timeout=10)
-    assert "start it" in one.source.reason("i-1")
-    one.mend()
     eventually(lambda: one.state("i-1") == "terminated", timeout=10)
+    assert "start it" in one.source.reason("i-1")
+    assert not any(seen.looked for _, seen in one.source.reports)
+    one.mend()
+    # What it may have left behind is looked for as soon as somebody can tell.
+    eventually(lambda: any(seen.looked for _, seen in one.source.reports), timeout=10)
 
 
 def test_what_happened_while_the_engine_was_away_is_looked_at(make: Callable[..., Set]) -> None:
