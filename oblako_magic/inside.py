@@ -159,12 +159,14 @@ class Inside(Lifecycle):
 
     def _follow_output(self, instance: Instance, path: str, on_output: Callable[[str], None]) -> None:
         from . import remote
+        from .guest import user_data
 
         # Not tail -f, which looks once a second where it is busybox's. The end is looked for before the size, so
         # that the reader ends by itself and has read all of it.
         script = (
             "n=0; while :; do "
-            "over=; [ -e /var/lib/cloud/instance/user-data.exit ] && over=1; "
+            # With its id: in an image made of an instance there is that one's result.
+            f"over=; grep -qs ' {instance.id}$' {user_data.RESULT} && over=1; "
             f"size=$(cat {path} 2>/dev/null | wc -c); "
             f'if [ "$size" -gt $n ]; then tail -c +$((n + 1)) {path} | head -c $((size - n)); n=$size; fi; '
             '[ -n "$over" ] && exit 0; sleep 0.1; done'
