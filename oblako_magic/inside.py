@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import threading
 import time
@@ -206,8 +207,9 @@ class Inside(Lifecycle):
                 on_output(text)
             return text
         parts: list[str] = []
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for piece in streams.follow_logs(self.engine(), instance.id, tail=tail):
-            text = piece.decode(errors="replace")
+            text = decoder.decode(piece)
             parts.append(text)
             del parts[:-10000]
             if on_output is not None:

@@ -11,7 +11,7 @@ from docker.types import Mount
 
 from .. import names
 from ..errors import EngineError, NotFound
-from ..model import ContainerSpec, ContainerState, PortMapping
+from ..model import ContainerSpec, ContainerState, Limits, PortMapping
 from . import networks, volumes
 from .client import Engine
 from .images import Image
@@ -24,13 +24,19 @@ _MIN_MEMORY_MIB = 6
 """Docker refuses limits below it."""
 
 
-def _host_config(engine: Engine, spec: ContainerSpec, image: Image, volume_labels: Mapping[str, str]) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
+def _limits(engine: Engine, limits: Limits) -> dict[str, int]:
+    """The limits in the engine's units, clipped to the host."""
+    found: dict[str, int] = {}
     cpus, memory = engine.host
-    if spec.limits.vcpus:
-        limits["nano_cpus"] = int(min(spec.limits.vcpus, cpus) * 1e9)
-    if spec.limits.memory_mib and memory:
-        limits["mem_limit"] = max(_MIN_MEMORY_MIB, min(spec.limits.memory_mib, memory)) << 20
+    if limits.vcpus:
+        found["NanoCpus"] = int(min(limits.vcpus, cpus) * 1e9)
+    if limits.memory_mib and memory:
+        found["Memory"] = max(_MIN_MEMORY_MIB, min(limits.memory_mib, memory)) << 20
+    return found
+
+
+def _host_config(engine: Engine, spec: ContainerSpec, image: Image, volume_labels: Mapping[str, str]) -> dict[str, Any]:
+    limits = _limits(engine, spec.limits)
     # In the mount the volume's labels cost no call of their own; Podman's API drops them there.
     mount = Mount(names.ROOT_MOUNT, names.root_volume_name(spec.instance_id), type="volume", labels=dict(volume_labels))
     config: dict[str, Any] = engine.api.create_host_config(
@@ -38,7 +44,8 @@ def _host_config(engine: Engine, spec: ContainerSpec, image: Image, volume_label
         mounts=[mount],
         extra_hosts={names.HOST_ALIAS: networks.host_alias(engine)},
         port_bindings={f"{m.container_port}/tcp": (m.host, m.host_port) for m in spec.ports},
-        **limits,
+        nano_cpus=limits.get("NanoCpus"),
+        mem_limit=limits.get("Memory"),
     )
     return config
 
@@ -100,6 +107,30 @@ def _find_soon(engine: Engine, instance_id: str) -> ContainerState | None:
             return there
         time.sleep(0.1)
     return None
+
+
+def set_limits(engine: Engine, spec: ContainerSpec) -> bool:
+    """Give a container that is there the limits of its instance's type, which may have changed since.
+
+    Returns
+    -------
+    bool
+        False where they differ and the engine can't change them (Podman before 4.5).
+    """
+    wanted = _limits(engine, spec.limits)
+    name = names.container_name(spec.instance_id)
+    with translated(f"set the limits of {spec.instance_id}"):
+        has = engine.api.inspect_container(name).get("HostConfig") or {}
+        if not wanted or all(has.get(key) == value for key, value in wanted.items()):
+            return True
+        if engine.podman:
+            return False
+        # Twice the memory for memory and swap is what Docker gives a new container. docker-py's own call has
+        # no NanoCpus, and Docker does not let a CPU quota take its place.
+        data = {**wanted, "MemorySwap": 2 * wanted["Memory"]} if "Memory" in wanted else wanted
+        api = engine.api
+        api._raise_for_status(api._post_json(api._url("/containers/{0}/update", name), data=data))
+    return True
 
 
 def start(engine: Engine, instance_id: str) -> None:

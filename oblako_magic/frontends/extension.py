@@ -117,7 +117,8 @@ def _control_plane() -> tuple[str, Callable[[], list[tuple[str, str]]]]:
 
 def _quietly(start: Callable[[], list[tuple[str, str]]], magics: Ec2Magics) -> None:
     # The first subcommand starts it again and shows the error; a thread has no cell to write into.
-    with contextlib.suppress(OblakoError, OSError):
+    # RuntimeError: the interpreter is going down, and nothing can be registered or started any more.
+    with contextlib.suppress(OblakoError, OSError, RuntimeError):
         magics.seen = start()
 
 

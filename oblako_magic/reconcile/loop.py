@@ -349,6 +349,8 @@ class Loop:
                 if not decision.actions:
                     self._settle(engine, instance_id, desired, actual, decision)
                     return
+                if actual is not None and decision.state == "running":
+                    self._set_limits(engine, desired)
                 self._apply(engine, instance_id, desired, decision)
                 if decision.want is None and decision.state in ("terminated", "stopped"):
                     # What was removed or stopped needs no second look at the engine.
@@ -429,6 +431,13 @@ class Loop:
             self._resolver.forget(engine, name)
             image, _ = self._resolver.resolve(engine, name, fallback=not desired.explicit_image, on_progress=progress)
             containers.create(engine, desired.spec, image)
+
+    def _set_limits(self, engine: Engine, desired: Desired) -> None:
+        """A start or a reboot is when a changed instance type takes effect."""
+        if not containers.set_limits(engine, desired.spec):
+            note = "this engine can't change the limits of a container: those of its first instance type stay"
+            log.warning("%s: %s", desired.spec.instance_id, note)
+            self._source.report(desired.spec.instance_id, Observation(note=note))
 
     def _start(self, engine: Engine, instance_id: str, desired: Desired) -> None:
         containers.start(engine, instance_id)

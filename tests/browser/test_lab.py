@@ -91,18 +91,18 @@ def page(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Any]:
         missing("chromium is not installed")
     from playwright.sync_api import sync_playwright
 
-    notebook: Any = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+    notebook: Any = nbformat.v4.new_notebook()
     # Without it JupyterLab asks which kernel to take.
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in CELLS]  # type: ignore[no-untyped-call]
-    nbformat.write(notebook, tmp_path / "seen.ipynb")  # type: ignore[no-untyped-call]
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    nbformat.write(notebook, tmp_path / "seen.ipynb")
     with jupyter_lab(tmp_path) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
         )
-        opened = browser.new_page(viewport={"width": 1100, "height": 1000})
-        opened.errors = []  # type: ignore[attr-defined]
-        opened.on("pageerror", lambda error: opened.errors.append(str(error)))  # type: ignore[attr-defined]
+        opened: Any = browser.new_page(viewport={"width": 1100, "height": 1000})
+        opened.errors = []
+        opened.on("pageerror", lambda error: opened.errors.append(str(error)))
         opened.set_default_timeout(60_000)
         opened.goto(url)
         opened.wait_for_selector(".jp-CodeCell .cm-content", timeout=60_000)

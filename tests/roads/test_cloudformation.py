@@ -128,6 +128,10 @@ def test_update_in_place_keeps_the_container(stacks: Stacks) -> None:
     assert plane.execute(instance_id, "cat", "/kept") == (0, "here\n")
     described = describe(ec2, instance_id)
     assert described["InstanceType"] == "t3.micro"
+    after = plane.container(instance_id)
+    assert after is not None
+    assert container["HostConfig"]["Memory"] == 512 << 20
+    assert after["HostConfig"]["Memory"] == 1024 << 20, "the new type's memory"
     assert "Role" not in tags(described)
     stacks.delete(name)
     gone(plane, instance_id)
