@@ -250,8 +250,7 @@ class Store:
             if backends.service_name in _NOT_SAVED | self._unsaveable:
                 continue
             services[backends.service_name] = {
-                account: dict(dict.items(accounts))
-                for account, accounts in dict.items(backends)
+                account: dict(dict.items(accounts)) for account, accounts in dict.items(backends)
             }
         return services
 
