@@ -311,6 +311,12 @@ class Intent:
                     self._write(instance, mine, seen.state)
                 if seen.reason is not None:
                     self._reason(instance, seen.reason)
+            if (
+                seen.looked
+                and instance.state == "terminated"
+                and mine.root_volume_id not in instance.ec2_backend.volumes
+            ):
+                mine.root_kept = False  # DeleteVolume came after it, and has been followed
             state_changed = before[0] != instance.state
             if state_changed:
                 self._on_state(instance, mine, before[0], seen)

@@ -294,11 +294,9 @@ class Loop:
             engine: Engine | None = None
             try:
                 engine = self.engine()
-                opened = False
 
                 def on_open(stream: Any) -> None:
-                    nonlocal opened
-                    self._stream, opened = stream, True
+                    self._stream = stream
                     # What happened while nobody listened is not told again.
                     self.wake()
 
@@ -349,8 +347,6 @@ class Loop:
                 if not decision.actions:
                     self._settle(engine, instance_id, desired, actual, decision)
                     return
-                if actual is not None and decision.state == "running":
-                    self._set_limits(engine, desired)
                 self._apply(engine, instance_id, desired, decision)
                 if decision.want is None and decision.state in ("terminated", "stopped"):
                     # What was removed or stopped needs no second look at the engine.
@@ -399,10 +395,13 @@ class Loop:
             if isinstance(action, planning.CreateContainer):
                 self._create(engine, instance_id, desired)
             elif isinstance(action, planning.StartContainer):
+                if desired.started:
+                    self._set_limits(engine, desired)
                 self._start(engine, instance_id, desired)
             elif isinstance(action, planning.StopContainer):
                 containers.stop(engine, instance_id)
             elif isinstance(action, planning.RestartContainer):
+                self._set_limits(engine, desired)
                 containers.restart(engine, instance_id)
                 self._source.report(instance_id, Observation(reboots_done=desired.reboots, started=desired.generation))
             elif isinstance(action, planning.RemoveContainer):
