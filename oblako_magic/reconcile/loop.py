@@ -136,6 +136,7 @@ class Loop:
         self._tries: dict[str, int] = {}
         self._down_since: dict[str, float] = {}
         self._seen_on: dict[str, Engine] = {}
+        self._own_starts: set[str] = set()
         self._stopping = False
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
@@ -284,6 +285,13 @@ class Loop:
                 look = time.monotonic() + self._resync
                 self.wake()
 
+    def _echo(self, instance_id: str, action: str) -> bool:
+        """Whether an event is our own doing, which the loop has looked at or is about to."""
+        if action == "start" and instance_id in self._own_starts:
+            self._own_starts.discard(instance_id)
+            return True
+        return action in _ECHOES and instance_id in self._busy
+
     def _ending(self) -> bool:
         return self._stopping
 
@@ -297,12 +305,12 @@ class Loop:
 
                 def on_open(stream: Any) -> None:
                     self._stream = stream
+                    self._own_starts.clear()
                     # What happened while nobody listened is not told again.
                     self.wake()
 
                 for instance_id, action in engine_events.watch(engine, on_open):
-                    # Our own starts echo back; whoever is at work on the instance looks at it anyway.
-                    if action not in _ECHOES or instance_id not in self._busy:
+                    if not self._echo(instance_id, action):
                         self.wake([instance_id])
                 raise EngineUnavailable("the container engine has gone away; start it again.")
             except OblakoError as error:
@@ -439,7 +447,12 @@ class Loop:
             self._source.report(desired.spec.instance_id, Observation(note=note))
 
     def _start(self, engine: Engine, instance_id: str, desired: Desired) -> None:
-        containers.start(engine, instance_id)
+        self._own_starts.add(instance_id)
+        try:
+            containers.start(engine, instance_id)
+        except EngineError:
+            self._own_starts.discard(instance_id)
+            raise
         self._seen_on[instance_id] = engine
         # Said at once, so that a container that ends within a blink is not started again and again.
         self._source.report(instance_id, Observation(started=desired.generation))
