@@ -84,6 +84,8 @@ class App:
         Terminates everything and waits; then moto may forget it.
     console : callable
         The console text of an instance.
+    settle : callable or None
+        Waits until the instances are at rest, where a write is to be answered only then.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class App:
         wake: Callable[[Iterable[str]], None],
         reset: Callable[[], None],
         console: Callable[[str], str],
+        settle: Callable[[], None] | None = None,
     ) -> None:
         self._lock = lock
         self._guard = guard
@@ -106,6 +109,7 @@ class App:
         self._wake = wake
         self._reset = reset
         self._console = console
+        self._settle = settle
         self._moto = DomainDispatcherApplication(_backend_app)
         self._backends = 0
 
@@ -192,9 +196,12 @@ class App:
                 self._backends = backends
                 changed = self._intent.scan()
                 version = self._store.touch()
+                self._intent.hold(changed, version)
         if version:
             self._store.commit(version)
             self._wake(changed)
+        if changed and self._settle:
+            self._settle()
         return answer
 
     def _ask_moto(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,14 @@ def all_instances() -> Iterator[Any]:
                 yield from reservation.instances
 
 
+def _moves(instance: Any) -> bool:
+    """Whether the loop has yet to bring the instance to where a client wants it."""
+    mine = backing(instance)
+    if mine.written in _TRANSITION.values():
+        return True
+    return mine.backed and mine.written == "running" and mine.reboots > mine.reboots_done
+
+
 class Intent:
     """The loop's source (``reconcile.loop.Source``) over moto's EC2 backends.
 
@@ -87,6 +96,7 @@ class Intent:
         self._control_plane = control_plane
         self._engine_expected = engine_expected
         self._instances: dict[str, Any] = {}
+        self._unsaved: dict[str, int] = {}
         self._boot = boot_id()
         self.revision = 0
         self.wake: Callable[[Iterable[str]], None] = lambda instance_ids: None
@@ -147,6 +157,19 @@ class Intent:
         self._instances = found
         return changed
 
+    def hold(self, instance_ids: Iterable[str], version: int) -> None:
+        """Nothing is done for these instances before the state of this version is on disk (promise 1)."""
+        self._unsaved.update(dict.fromkeys(instance_ids, version))
+
+    def _held(self, instance_id: str) -> bool:
+        version = self._unsaved.get(instance_id)
+        if version is None:
+            return False
+        if self._store.saved(version):
+            del self._unsaved[instance_id]
+            return False
+        return True  # whoever saves it wakes the loop then
+
     def _adopt_new(self, instance: Any, mine: Backing) -> None:
         """What can only be known once the request is through: tags may come last (CloudFormation)."""
         tags = tags_of(instance)
@@ -185,6 +208,18 @@ class Intent:
                 and (backing(instance).written != "terminated" or backing(instance).unchecked)
             ]
 
+    def settle(self, timeout: float) -> None:
+        """Return when no instance is on its way to another state, or after ``timeout`` seconds; never under the lock."""
+        end = time.monotonic() + timeout
+        while not self._closed:
+            revision = self.revision
+            with self._lock:
+                moving = any(_moves(instance) for instance in self._instances.values())
+            left = end - time.monotonic()
+            if not moving or left <= 0:
+                return
+            self.wait(revision, left)
+
     def get(self, instance_id: str) -> Any | None:
         """Moto's record of an instance."""
         return self._instances.get(instance_id)
@@ -193,7 +228,7 @@ class Intent:
         """What should be."""
         with self._lock:
             instance = self._instances.get(instance_id)
-            if instance is None:
+            if instance is None or self._held(instance_id):
                 return None
             mine = backing(instance)
             volume_gone = mine.root_volume_id not in instance.ec2_backend.volumes

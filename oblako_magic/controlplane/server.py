@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 _THREADS = 48
 """Long polls of every open kernel and panel hold one each."""
 
+_SETTLE = 60.0
+"""Seconds that a write waits for its instances, with ``OBLAKO_EC2_SYNCHRONOUS``."""
+
 
 class Server:
     """One control plane.
@@ -92,6 +95,7 @@ class Server:
             wake=self._loop.wake,
             reset=self._terminate_all,
             console=self.console,
+            settle=functools.partial(self._intent.settle, _SETTLE) if settings.synchronous else None,
         )
         self._servers: list[Any] = []
         self._bridge = ""
@@ -157,6 +161,8 @@ class Server:
             if not known:
                 self._rebuild()
             self._intent.scan()
+            if any(True for _ in self._intent.instance_ids()):
+                self._engine_url = self._last_engine()
 
     def _notice(self, text: str) -> None:
         log.warning("%s", text)
@@ -220,7 +226,16 @@ class Server:
             return client.connect_url(self._engine_url, self._settings)
         engine = connect(self._settings)
         self._engine_url = engine.url
+        process.write_private(self._settings.state_dir / "engine", engine.url)
         return engine
+
+    def _last_engine(self) -> str:
+        """The engine that has the containers, where nobody names one: not whichever answers first after a boot."""
+        if self._settings.backend or os.environ.get("DOCKER_HOST") or os.environ.get("CONTAINER_HOST"):
+            return ""
+        with contextlib.suppress(OSError):
+            return (self._settings.state_dir / "engine").read_text().strip()
+        return ""
 
     def _on_engine(self, engine: Engine) -> None:
         """An engine answers: let instances reach the endpoint at the bridge's address."""

@@ -200,6 +200,10 @@ class Store:
         self.touch()
         self._flush.set()
 
+    def saved(self, version: int) -> bool:
+        """Whether the state as of ``version`` is on disk."""
+        return self._saved >= version
+
     def commit(self, version: int) -> None:
         """Return when the state as of ``version`` is on disk. One write serves all who wait.
 

@@ -20,6 +20,7 @@ from .translate import FOREIGN, translated
 
 _TIMEOUT = 120
 """Seconds that one engine call may take: a stop waits for its grace period, a create for a busy disk."""
+_PROBE_TIMEOUT = 10
 _POOL = 64
 
 
@@ -145,8 +146,10 @@ def candidates(backend: str | None) -> Iterator[str]:
 
 
 def _probe(url: str, labels: Mapping[str, str]) -> Engine:
-    api = docker.APIClient(base_url=url, version="auto", timeout=_TIMEOUT, num_pools=4, max_pool_size=_POOL)
+    # Who is asked for its name answers at once, or is not well.
+    api = docker.APIClient(base_url=url, version="auto", timeout=_PROBE_TIMEOUT, num_pools=4, max_pool_size=_POOL)
     version = api.version()
+    api.timeout = _TIMEOUT
     components = {str(item.get("Name", "")) for item in version.get("Components") or []}
     podman = any("podman" in name.lower() for name in components)
     return Engine(url, api, podman, str(version.get("Version", "?")), dict(labels))
