@@ -74,6 +74,7 @@ class Server:
         )
         self._loop.on_engine = self._on_engine
         self._intent.wake = self._loop.wake
+        self._store.flushed = self._intent.flushed
         self._guard = Guard(settings.allow_reset)
         self._stopping = threading.Event()
         self._api = Api(
@@ -160,6 +161,7 @@ class Server:
                 self._notice(f"the saved state could not be read and is kept as {kept.name} ({error}).")
             if not known:
                 self._rebuild()
+                self._store.begin()
             self._intent.scan()
             if any(True for _ in self._intent.instance_ids()):
                 self._engine_url = self._last_engine()
@@ -307,14 +309,23 @@ class Server:
         with self._lock:
             for instance in list(all_instances()):
                 instance.disable_api_termination = False
+                # Moto forgets every volume, so that none may be kept.
+                for device in list(instance.block_device_mapping.values()):
+                    device.delete_on_termination = True
+                kept = instance.ec2_backend.volumes.get(instance.oblako.root_volume_id)
+                if instance.oblako.root_kept and kept is not None and not kept.attachment:
+                    instance.ec2_backend.delete_volume(kept.id)
                 if instance.state not in ("terminated", "shutting-down"):
                     instance.terminate()
             changed = self._intent.scan()
+            version = self._store.touch()
+            self._intent.hold(changed, version)
+        self._store.commit(version)
         self._loop.wake(changed)
         end = time.monotonic() + 60
         while time.monotonic() < end:
             with self._lock:
-                left = [instance.id for instance in all_instances() if instance.state != "terminated"]
+                left = [i.id for i in all_instances() if i.state != "terminated" or i.oblako.root_kept]
             if not left:
                 return
             time.sleep(0.02)

@@ -317,6 +317,13 @@ def test_damaged_state_is_set_aside_and_instances_are_rebuilt_from_their_contain
 
 def test_a_reset_that_is_allowed_leaves_no_container_and_no_volume(own: Plane) -> None:
     own.run(DisableApiTermination=True)
+    ebs = {"VolumeSize": 8, "DeleteOnTermination": False}
+    kept = {"BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": ebs}]}
+    own.run(**kept)
+    ended = own.run(**kept)
+    own.client().terminate_instances(InstanceIds=[ended])
+    own.until(ended, "terminated")
+    assert names.root_volume_name(ended) in own.volumes(), "kept, until somebody deletes it"
     port = int(own.endpoint.rpartition(":")[2])
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", "/moto-api/reset")
