@@ -112,6 +112,11 @@ class App:
         self._settle = settle
         self._moto = DomainDispatcherApplication(_backend_app)
         self._backends = 0
+        store.restored = self._restored
+
+    def _restored(self) -> None:
+        self._backends = count_backends()
+        self._intent.restored()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""

@@ -170,6 +170,32 @@ class Intent:
             return False
         return True  # whoever saves it wakes the loop then
 
+    def flushed(self) -> None:
+        """Changes that no request waits for are on disk: now they may be followed."""
+        with self._lock:
+            due = [instance_id for instance_id in list(self._unsaved) if not self._held(instance_id)]
+        if due:
+            self.wake(due)
+
+    def restored(self) -> None:
+        """Moto's state was taken back to what is on disk; call with its lock held.
+
+        What the loop has seen since is true all the same: it is kept where it followed a wish that stands.
+        """
+        seen, self._instances = self._instances, {}
+        self._unsaved.clear()
+        for instance in all_instances():
+            old, mine = seen.get(instance.id), backing(instance)
+            if old is None:
+                continue
+            was = backing(old)
+            if (was.want, was.generation, was.reboots) == (mine.want, mine.generation, mine.reboots):
+                instance.oblako = was
+                instance._state, instance.state_reason = old._state, old.state_reason
+                instance._reason = old._reason
+        self._bump()
+        self.wake(self.scan())
+
     def _adopt_new(self, instance: Any, mine: Backing) -> None:
         """What can only be known once the request is through: tags may come last (CloudFormation)."""
         tags = tags_of(instance)
@@ -209,7 +235,7 @@ class Intent:
             ]
 
     def settle(self, timeout: float) -> None:
-        """Return when no instance is on its way to another state, or after ``timeout`` seconds; never under the lock."""
+        """Return when no instance is on its way to another state, or after ``timeout`` seconds; not under the lock."""
         end = time.monotonic() + timeout
         while not self._closed:
             revision = self.revision
@@ -406,7 +432,7 @@ class Intent:
     def _settled(self, instance: Any, failure: str = "") -> None:
         """Tell the instance's stack; what that has changed is a wish like a client's."""
         if stacks.settled(instance, failure):
-            self.wake(self.scan())
+            self.hold(self.scan(), self._store.touch_later())
 
 
 def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:

@@ -182,6 +182,12 @@ class Store:
         self._writing = threading.Lock()
         self._version = 0
         self._saved = 0
+        self._last: bytes | None = None
+        self._lost: list[tuple[int, int, str]] = []
+        self.restored: Callable[[], None] = lambda: None
+        """Called with moto's lock held when what could not be saved has been taken back."""
+        self.flushed: Callable[[], None] = lambda: None
+        """Called when a change that nobody waited for is on disk."""
         self._unsaveable: set[str] = set()
         self._flush = threading.Event()
         self._closed = False
@@ -195,10 +201,11 @@ class Store:
         self._version += 1
         return self._version
 
-    def touch_later(self) -> None:
+    def touch_later(self) -> int:
         """The same for a change that nobody waits for; it is saved within a moment."""
-        self.touch()
+        version = self.touch()
         self._flush.set()
+        return version
 
     def saved(self, version: int) -> bool:
         """Whether the state as of ``version`` is on disk."""
@@ -210,23 +217,57 @@ class Store:
         Raises
         ------
         StateError
-            Where it can't be written.
+            Where it can't be written: then memory is again what is on disk, and no change since has been made.
         """
-        if self._saved >= version:
+        if self._saved >= version and not self._lost:
             return
         with self._writing:
+            for low, high, text in self._lost:
+                if low < version <= high:
+                    raise StateError(text)
             if self._saved >= version:
                 return
-            with self._moto:
-                current = self._version
-                data = self._dump()
             try:
-                self._write(data)
-            except OSError as error:
-                raise StateError(
-                    f"the state can't be saved to {self.path} ({error.strerror}); free some space."
-                ) from error
-            self._saved = current
+                self._save()
+            except StateError as error:
+                self._take_back(str(error))
+                raise
+
+    def _save(self) -> None:
+        with self._moto:
+            current = self._version
+            data = self._dump()
+        try:
+            self._write(data)
+        except OSError as error:
+            raise StateError(
+                f"the state can't be saved to {self.path} ({error.strerror}), so nothing was changed; free some space."
+            ) from error
+        self._saved, self._last = current, data
+
+    def _take_back(self, text: str) -> None:
+        """A change that was refused must not stay in memory, where everybody would see it and the next save keep it."""
+        with self._moto:
+            low, high = self._saved, self._version
+            try:
+                self._restore()
+                self.restored()
+            except Exception:
+                # Half of it would be worse than none: the next start reads what is on disk.
+                log.critical("the state can't be taken back to what was saved last; ending", exc_info=True)
+                os._exit(1)
+            if self._lost and self._lost[-1][1] == low:
+                low = self._lost.pop()[0]
+            self._lost.append((low, high, text))
+            self._saved = high
+            self.touch_later()  # what the loop has seen, and is kept, is still to be saved
+
+    def _restore(self) -> None:
+        for backends in _backend_dicts():
+            if backends.service_name not in _NOT_SAVED | self._unsaveable:
+                dict.clear(backends)
+        if self._last is not None:
+            pickle.loads(self._last)
 
     def _flush_later(self) -> None:
         while not self._closed:
@@ -234,19 +275,26 @@ class Store:
             time.sleep(0.05)  # what else changes meanwhile goes along
             self._flush.clear()
             try:
-                self.commit(self._version)
+                self._save_now()
+                self.flushed()
             except StateError as error:
+                # What the loop has seen is true all the same; it is not taken back, and saved when that is possible.
                 log.error("%s", error)
                 time.sleep(1)
                 self._flush.set()
             except Exception:
                 log.exception("saving the state")
 
+    def _save_now(self) -> None:
+        with self._writing:
+            if self._saved < self._version:
+                self._save()
+
     def close(self) -> None:
         """Save what is not saved yet and stop."""
         self._closed = True
         self._flush.set()
-        self.commit(self._version)
+        self._save_now()
 
     def _services(self) -> dict[str, dict[str, dict[str, Any]]]:
         services: dict[str, dict[str, dict[str, Any]]] = {}
@@ -339,10 +387,15 @@ class Store:
             if hashlib.sha256(data).hexdigest() != header["sha256"]:
                 raise ValueError("it is damaged")
             pickle.loads(data)
+            self._last = data
         except Exception as error:
             BackendDict.reset()
             raise StateError(f"{self.path} can't be read: {error}") from error
         return True
+
+    def begin(self) -> None:
+        """Take what is in memory as saved: a start without a file. Call with moto's lock held."""
+        self._last = self._dump()
 
     def set_aside(self) -> Path:
         """Keep a file that can't be read under another name."""
