@@ -217,7 +217,9 @@ def help_text(command: Command, prefix: str = MAGIC) -> str:
     for example in command.examples:
         if not prefix.startswith("%") and example.line.startswith("%%"):
             continue
-        line = example.line if prefix.startswith("%") else example.line.replace(MAGIC, prefix)
+        # A terminal has no Python names to assign to.
+        terminal = prefix + example.line.partition(MAGIC)[2]
+        line = example.line if prefix.startswith("%") else terminal
         lines += [f"  {line}", *(f"  {row}" for row in example.body.splitlines()), f"      {example.says}"]
     return "\n".join(lines)
 

@@ -136,3 +136,9 @@ def test_as_a_module() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("oblako: oblako has no subcommand 'nonsense'")
+
+
+def test_examples_are_for_a_terminal(oblako: Any) -> None:
+    _, out, _ = oblako("run", "--help")
+    assert "\n  oblako run --name web --publish 8080:80\n" in out
+    assert "%" not in out.partition("Examples:")[2]
