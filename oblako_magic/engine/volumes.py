@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import names
-from ..errors import NotFound
+from ..errors import EngineError, NotFound
 from .client import Engine
 from .translate import translated
 
@@ -21,8 +21,12 @@ class Volume:
 
 def ensure(engine: Engine, name: str, labels: Mapping[str, str]) -> None:
     """Make the volume; one that is there already is left as it is."""
-    with translated(f"make the volume {name}"):
-        engine.api.create_volume(name=name, labels={**engine.labels, **labels})
+    try:
+        with translated(f"make the volume {name}"):
+            engine.api.create_volume(name=name, labels={**engine.labels, **labels})
+    except EngineError as error:
+        if "already exists" not in str(error):  # Podman, where somebody else makes it at the same time
+            raise
 
 
 def exists(engine: Engine, name: str) -> bool:

@@ -61,6 +61,8 @@ def test_spot_fleet(shared_control_plane: ControlPlane, shared_ec2: Any, termina
     ids = [instance["InstanceId"] for instance in active]
     assert len(set(ids)) == 3
     running(plane, *ids)
+    # The engine is a moment ahead of the record.
+    eventually(lambda: all(plane.state(instance_id) == "running" for instance_id in ids), what="all are running")
     ec2.cancel_spot_fleet_requests(SpotFleetRequestIds=[fleet], TerminateInstances=terminate)
     if not terminate:
         assert all(runs(plane, instance_id) and plane.state(instance_id) == "running" for instance_id in ids)
