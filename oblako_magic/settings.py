@@ -66,6 +66,8 @@ class Settings:
         ``OBLAKO_PUBLISH_PORTS``: first and last host port to choose from, ``20000-29999``.
     limits : bool
         ``OBLAKO_EC2_LIMITS``: off leaves out the CPU and memory limits of the instance type.
+    synchronous : bool
+        ``OBLAKO_EC2_SYNCHRONOUS``: on answers a write when its instances are at rest; for test suites written for moto.
     allow_reset : bool
         ``OBLAKO_ALLOW_RESET``: on lets moto's own ``/moto-api`` (reset among it) be called.
     labels : mapping of str to str
@@ -85,6 +87,7 @@ class Settings:
     publish_host: str = "127.0.0.1"
     publish_ports: tuple[int, int] = (20000, 29999)
     limits: bool = True
+    synchronous: bool = False
     allow_reset: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     workers: int = 16
@@ -122,6 +125,7 @@ class Settings:
             publish_host=env.get("OBLAKO_PUBLISH_HOST") or "127.0.0.1",
             publish_ports=(low, high),
             limits=_flag(env.get("OBLAKO_EC2_LIMITS"), True),
+            synchronous=_flag(env.get("OBLAKO_EC2_SYNCHRONOUS"), False),
             allow_reset=_flag(env.get("OBLAKO_ALLOW_RESET"), False),
             labels=_labels(env.get("OBLAKO_LABELS", "")),
             workers=_whole("OBLAKO_WORKERS", env.get("OBLAKO_WORKERS"), 16, 1, 64),

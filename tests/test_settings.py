@@ -37,6 +37,8 @@ def test_nothing_set_is_the_default() -> None:
         ("OBLAKO_PUBLISH_PORTS", "3000", "publish_ports", (3000, 3000)),
         ("OBLAKO_EC2_LIMITS", "off", "limits", False),
         ("OBLAKO_EC2_LIMITS", "", "limits", True),
+        ("OBLAKO_EC2_SYNCHRONOUS", "on", "synchronous", True),
+        ("OBLAKO_EC2_SYNCHRONOUS", "", "synchronous", False),
         ("OBLAKO_ALLOW_RESET", "on", "allow_reset", True),
         ("OBLAKO_ALLOW_RESET", "TRUE", "allow_reset", True),
         ("OBLAKO_ALLOW_RESET", "no", "allow_reset", False),

@@ -123,6 +123,10 @@ def _matches_filters(original: Callable[..., Any]) -> Callable[..., Any]:
     return matches_filters
 
 
+def _reset(self: Any) -> None:
+    """At a reset moto makes the 1,300 AMIs of every region anew, and throws the whole backend away next."""
+
+
 def install() -> None:
     """Lay it over boto3 and moto. Once a process, before moto is imported."""
     import boto3.session
@@ -139,7 +143,7 @@ def install() -> None:
     from moto.core import utils as core_utils
     from moto.core.serialize import XFormedAttributePicker
     from moto.ec2 import utils
-    from moto.ec2.models import amis, instance_types, tags
+    from moto.ec2.models import EC2Backend, amis, instance_types, tags
 
     for owner, name, better in (
         (XFormedAttributePicker, "get_possible_keys", _possible_keys),
@@ -148,6 +152,7 @@ def install() -> None:
         (instance_types.InstanceTypeOfferingBackend, "matches_filters", _matches_filters),
     ):
         setattr(owner, name, better(getattr(owner, name)))
+    EC2Backend.reset = _reset  # type: ignore[method-assign]
     utils.random_resource_id = _random_resource_id
     # Both are asked at every call: a walk over moto's folder, and over the methods of a class.
     modules = frozenset(backends.list_of_moto_modules())
