@@ -110,7 +110,7 @@ class Server:
         self._load()
         port = self._listen_on_loopback()
         self._loop.start()
-        process.write_runtime(self._settings, Runtime(os.getpid(), port, __version__, PROTOCOL))
+        self._tell_where(Runtime(os.getpid(), port, __version__, PROTOCOL))
         log.info(
             "control plane %s listens on http://127.0.0.1:%d, state in %s",
             self.control_plane,
@@ -123,6 +123,17 @@ class Server:
             self._stopping.wait()
         finally:
             self.close()
+
+    def _tell_where(self, runtime: Runtime) -> None:
+        try:
+            process.write_runtime(self._settings, runtime)
+        except OblakoError as error:
+            # On a full disk the file of one that was killed will do: it leads here, and who answers says who it is.
+            old = process.read_runtime(self._settings)
+            if old is None or (old.url, old.protocol) != (runtime.url, runtime.protocol):
+                self.close()
+                raise
+            log.warning("%s", error)
 
     def _warm_up(self) -> None:
         self.app.warm_up()
@@ -228,7 +239,8 @@ class Server:
             return client.connect_url(self._engine_url, self._settings)
         engine = connect(self._settings)
         self._engine_url = engine.url
-        process.write_private(self._settings.state_dir / "engine", engine.url)
+        with contextlib.suppress(OblakoError):  # a full disk is no reason to be without an engine
+            process.write_private(self._settings.state_dir / "engine", engine.url)
         return engine
 
     def _last_engine(self) -> str:
