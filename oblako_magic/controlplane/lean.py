@@ -124,7 +124,11 @@ def _matches_filters(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _reset(self: Any) -> None:
-    """At a reset moto makes the 1,300 AMIs of every region anew, and throws the whole backend away next."""
+    """Empty it: moto makes the 1,300 AMIs of every region anew at a reset, and throws the whole backend away next.
+
+    Moto's caches hold on to backends for ever, so that one with anything in it would never be freed.
+    """
+    self.__dict__ = {"region_name": self.region_name, "account_id": self.account_id}
 
 
 def install() -> None:
