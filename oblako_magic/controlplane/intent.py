@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,7 @@ class Intent:
         self._lock = lock
         self._store = store
         self._control_plane = control_plane
+        self._first_port = zlib.crc32(control_plane.encode())
         self._engine_expected = engine_expected
         self._instances: dict[str, Any] = {}
         self._unsaved: dict[str, int] = {}
@@ -348,7 +350,11 @@ class Intent:
             except ValueError as error:
                 raise PortTaken(f"the tag {names.TAG_PUBLISH} can't be used: {error}") from error
             mine.ports = publish.choose(
-                wanted, host=self._settings.publish_host, between=self._settings.publish_ports, taken=others
+                wanted,
+                host=self._settings.publish_host,
+                between=self._settings.publish_ports,
+                taken=others,
+                begin=self._first_port,
             )
             self._store.touch_later()
             return replace(desired, spec=replace(desired.spec, ports=mine.ports))

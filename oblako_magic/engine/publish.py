@@ -29,7 +29,7 @@ def free(host: str, port: int) -> bool:
 
 
 def choose(
-    ports: Iterable[PortMapping], *, host: str, between: tuple[int, int], taken: Iterable[int] = ()
+    ports: Iterable[PortMapping], *, host: str, between: tuple[int, int], taken: Iterable[int] = (), begin: int = 0
 ) -> tuple[PortMapping, ...]:
     """Give every mapping its host port.
 
@@ -43,6 +43,9 @@ def choose(
         First and last port to choose from.
     taken : iterable of int
         Host ports that other instances own, running or not.
+    begin : int
+        Where in the range to look first. Control planes that begin at different places do not choose the ports
+        that another's stopped instances keep, nor the same one at the same moment.
 
     Raises
     ------
@@ -61,9 +64,9 @@ def choose(
                     )
             else:
                 low, high = between
-                numbers = (
-                    n for n in range(low, high + 1) if n not in owned and (host, n) not in _given and free(host, n)
-                )
+                size = high - low + 1
+                turned = (low + (begin + n) % size for n in range(size))
+                numbers = (n for n in turned if n not in owned and (host, n) not in _given and free(host, n))
                 port = next(numbers, 0)
                 if not port:
                     raise PortTaken(f"no port from {low} to {high} on {host} is free; widen OBLAKO_PUBLISH_PORTS.")

@@ -105,3 +105,9 @@ def test_a_port_after_its_last_connection_is_free_again(room: tuple[int, int]) -
 def test_the_other_family_works(room: tuple[int, int]) -> None:
     if socket.has_ipv6:
         assert choose([PortMapping(80)], host="::1", between=room)[0].host == "::1"
+
+
+def test_who_begins_elsewhere_is_given_another_and_the_whole_range_is_looked_at(room: tuple[int, int]) -> None:
+    low, _ = room
+    chosen = [choose([PortMapping(80)], host=HOST, between=room, begin=98)[0].host_port for _ in range(10)]
+    assert chosen == [low + 8, low + 9, *range(low, low + 8)]
