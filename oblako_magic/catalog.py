@@ -93,3 +93,8 @@ def image_for_ami_name(name: str | None) -> str | None:
 def is_ami_id(text: str) -> bool:
     """Whether the text has the form of an AMI id: anything else names a container image."""
     return re.fullmatch(r"ami-[0-9A-Za-z-]+", text) is not None
+
+
+def is_exact_ami_id(text: str) -> bool:
+    """Whether AWS could have given such an id: any other is malformed, not unknown."""
+    return re.fullmatch(r"ami-([0-9a-f]{8}|[0-9a-f]{17})", text) is not None

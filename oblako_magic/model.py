@@ -149,6 +149,8 @@ class Backing:
         Whether it was given up while no engine answered: what it may have left there is still to be removed.
     root_kept : bool
         Whether the root volume outlives the instance.
+    ended : float
+        When it was first seen terminated, in seconds since 1970; 0 before.
     """
 
     want: Wanted = "running"
@@ -170,6 +172,7 @@ class Backing:
     root_volume_id: str = ""
     unchecked: bool = False
     root_kept: bool = False
+    ended: float = 0.0
 
 
 def parse_publish(text: str) -> tuple[PortMapping, ...]:

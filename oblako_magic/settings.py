@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from .errors import OblakoError
 
@@ -36,6 +37,18 @@ def _whole(name: str, text: str | None, default: int, low: int, high: int) -> in
     if not low <= number <= high:
         raise OblakoError(f"{name}={text} is not a whole number from {low} to {high}; set it right or unset it.")
     return number
+
+
+def _capacity(text: str | None) -> tuple[int, int] | Literal["host"] | None:
+    word = (text or "off").strip().lower()
+    if word == "off":
+        return None
+    if word == "host":
+        return "host"
+    cpus, _, memory = word.partition(":")
+    if not (cpus.isdecimal() and memory.isdecimal()):
+        raise OblakoError(f"OBLAKO_EC2_CAPACITY={text} is not known; use off, host or VCPUS:MIB, such as 8:16384.")
+    return int(cpus), int(memory)
 
 
 def default_state_dir() -> Path:
@@ -68,6 +81,13 @@ class Settings:
         ``OBLAKO_EC2_LIMITS``: off leaves out the CPU and memory limits of the instance type.
     synchronous : bool
         ``OBLAKO_EC2_SYNCHRONOUS``: on answers a write when its instances are at rest; for test suites written for moto.
+    strict : bool
+        ``OBLAKO_EC2_STRICT``: off lets launches name AMIs, instance types and key pairs that do not exist, like moto.
+    capacity : (int, int), "host" or None
+        ``OBLAKO_EC2_CAPACITY``: vCPUs and MiB that all instances may have together, ``VCPUS:MIB``; ``host`` takes the
+        engine's; None (``off``) is no limit.
+    terminated_visible : int
+        ``OBLAKO_TERMINATED_VISIBLE``: seconds that a terminated instance is described.
     allow_reset : bool
         ``OBLAKO_ALLOW_RESET``: on lets moto's own ``/moto-api`` (reset among it) be called.
     labels : mapping of str to str
@@ -88,6 +108,9 @@ class Settings:
     publish_ports: tuple[int, int] = (20000, 29999)
     limits: bool = True
     synchronous: bool = False
+    strict: bool = True
+    capacity: tuple[int, int] | Literal["host"] | None = None
+    terminated_visible: int = 3600
     allow_reset: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     workers: int = 16
@@ -126,6 +149,11 @@ class Settings:
             publish_ports=(low, high),
             limits=_flag(env.get("OBLAKO_EC2_LIMITS"), True),
             synchronous=_flag(env.get("OBLAKO_EC2_SYNCHRONOUS"), False),
+            strict=_flag(env.get("OBLAKO_EC2_STRICT"), True),
+            capacity=_capacity(env.get("OBLAKO_EC2_CAPACITY")),
+            terminated_visible=_whole(
+                "OBLAKO_TERMINATED_VISIBLE", env.get("OBLAKO_TERMINATED_VISIBLE"), 3600, 0, 30 * 86400
+            ),
             allow_reset=_flag(env.get("OBLAKO_ALLOW_RESET"), False),
             labels=_labels(env.get("OBLAKO_LABELS", "")),
             workers=_whole("OBLAKO_WORKERS", env.get("OBLAKO_WORKERS"), 16, 1, 64),

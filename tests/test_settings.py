@@ -39,6 +39,12 @@ def test_nothing_set_is_the_default() -> None:
         ("OBLAKO_EC2_LIMITS", "", "limits", True),
         ("OBLAKO_EC2_SYNCHRONOUS", "on", "synchronous", True),
         ("OBLAKO_EC2_SYNCHRONOUS", "", "synchronous", False),
+        ("OBLAKO_EC2_STRICT", "off", "strict", False),
+        ("OBLAKO_EC2_STRICT", "", "strict", True),
+        ("OBLAKO_EC2_CAPACITY", "off", "capacity", None),
+        ("OBLAKO_EC2_CAPACITY", "Host", "capacity", "host"),
+        ("OBLAKO_EC2_CAPACITY", "8:16384", "capacity", (8, 16384)),
+        ("OBLAKO_TERMINATED_VISIBLE", "0", "terminated_visible", 0),
         ("OBLAKO_ALLOW_RESET", "on", "allow_reset", True),
         ("OBLAKO_ALLOW_RESET", "TRUE", "allow_reset", True),
         ("OBLAKO_ALLOW_RESET", "no", "allow_reset", False),
@@ -66,6 +72,10 @@ def test_each_variable_sets_its_field(name: str, text: str, field: str, value: A
         ("OBLAKO_WORKERS", "1.5"),
         ("OBLAKO_RESYNC", "0"),
         ("OBLAKO_PULL_TIMEOUT", "soon"),
+        ("OBLAKO_EC2_CAPACITY", "much"),
+        ("OBLAKO_EC2_CAPACITY", "4"),
+        ("OBLAKO_EC2_CAPACITY", "4:-1"),
+        ("OBLAKO_TERMINATED_VISIBLE", "-1"),
     ],
 )
 def test_what_cant_be_used_is_one_sentence_with_the_variable(name: str, text: str) -> None:

@@ -25,8 +25,9 @@ from ..engine import Engine, containers, volumes
 from ..errors import EngineError, NotFound, OblakoError
 from ..settings import Settings
 from . import rebuild
-from .intent import Intent, all_instances, view
+from .intent import Intent, view
 from .process import PROTOCOL
+from .records import all_instances
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ class Api:
     def _known(self) -> tuple[set[str], set[str]]:
         with self._lock:
             live = {instance.id for instance in all_instances() if instance.state != "terminated"}
-            kept = {instance.id for instance in all_instances() if instance.oblako.root_kept}
+            kept = {instance.id for instance in all_instances(forgotten=True) if instance.oblako.root_kept}
         return live, kept
 
     def _orphans(self, _: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,11 @@ import logging
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import InstanceState, StateReason
 
@@ -29,6 +28,7 @@ from ..reconcile.loop import Observation
 from ..reconcile.plan import Desired
 from ..settings import Settings
 from . import stacks
+from .records import all_instances, forget_terminated
 from .semantics import IMAGE_ATTRIBUTE, backing
 from .store import Store
 
@@ -55,14 +55,6 @@ def boot_id() -> str:
 def tags_of(instance: Any) -> dict[str, str]:
     """An instance's tags as a dictionary."""
     return {tag["key"]: tag["value"] for tag in instance.get_tags()}
-
-
-def all_instances() -> Iterator[Any]:
-    """Every instance of every account and region; no backend is made by looking."""
-    for accounts in list(dict.values(ec2_backends)):
-        for backend in list(dict.values(accounts)):
-            for reservation in list(backend.reservations.values()):
-                yield from reservation.instances
 
 
 def _moves(instance: Any) -> bool:
@@ -137,7 +129,8 @@ class Intent:
         """
         changed: list[str] = []
         found: dict[str, Any] = {}
-        for instance in all_instances():
+        forget_terminated(self._settings.terminated_visible)
+        for instance in all_instances(forgotten=True):
             found[instance.id] = instance
             mine = backing(instance)
             if instance.id not in self._instances and not mine.written:
@@ -186,7 +179,7 @@ class Intent:
         """
         seen, self._instances = self._instances, {}
         self._unsaved.clear()
-        for instance in all_instances():
+        for instance in all_instances(forgotten=True):
             old, mine = seen.get(instance.id), backing(instance)
             if old is None:
                 continue
@@ -229,6 +222,10 @@ class Intent:
     def instance_ids(self) -> Iterable[str]:
         """All that may have a container."""
         with self._lock:
+            # The loop asks now and then, also where no client writes.
+            if forget_terminated(self._settings.terminated_visible):
+                self._bump()
+                self._store.touch_later()
             return [
                 key
                 for key, instance in self._instances.items()

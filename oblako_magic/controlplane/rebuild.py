@@ -14,6 +14,7 @@ from moto.ec2.models import instances as moto_instances
 
 from .. import names
 from ..model import ContainerState
+from .launch_rules import trusted
 from .semantics import backing
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def rebuild(container: ContainerState) -> Any:
     backend = ec2_backends[account][region]
     subnet = _subnet(backend, kept)
     # Moto draws the id itself; the lock keeps others from drawing meanwhile.
-    with mock.patch.object(moto_instances, "random_instance_id", return_value=container.instance_id):
+    made_with_its_id = mock.patch.object(moto_instances, "random_instance_id", return_value=container.instance_id)
+    with made_with_its_id, trusted():
         reservation = backend.run_instances(
             image_id=kept.get("image_id") or container.image,
             count=1,

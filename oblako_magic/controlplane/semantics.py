@@ -237,6 +237,11 @@ def _stop_instances(self: Any, instance_ids: list[str]) -> list[tuple[Any, Any]]
     for instance in instances:
         if instance.state in ("terminated", "shutting-down"):
             raise IncorrectInstanceState(instance.id, "stopped")
+        if instance.state == "pending" and not backing(instance).started:
+            raise EC2ClientError(
+                "IncorrectInstanceState",
+                f"Instance '{instance.id}' cannot be stopped as it has never reached the 'running' state.",
+            )
         if instance.disable_api_stop is True:
             raise OperationDisableApiStopNotPermitted(instance.id)
     changed = []

@@ -52,12 +52,13 @@ class Server:
         from . import lean
 
         lean.install()
-        from . import intent, semantics, store
+        from . import intent, rules, store
         from .api import Api
         from .app import App
         from .guard import Guard
 
-        semantics.install()
+        self._engine_size: tuple[float, int] | None = None
+        rules.install(settings, lambda: self._engine_size)
         self._settings = settings
         self._engine_url = ""
         self._lock = threading.RLock()
@@ -257,6 +258,8 @@ class Server:
         threading.Thread(target=self._listen_on_bridge, args=(engine,), name="bridge", daemon=True).start()
 
     def _listen_on_bridge(self, engine: Engine) -> None:
+        with contextlib.suppress(EngineError):
+            self._engine_size = engine.host
         try:
             address = networks.gateway(engine)
         except EngineError as error:
@@ -316,10 +319,10 @@ class Server:
 
     def _terminate_all(self) -> None:
         """Before moto forgets its instances: take their containers away."""
-        from .intent import all_instances
+        from .records import all_instances
 
         with self._lock:
-            for instance in list(all_instances()):
+            for instance in list(all_instances(forgotten=True)):
                 instance.disable_api_termination = False
                 # Moto forgets every volume, so that none may be kept.
                 for device in list(instance.block_device_mapping.values()):
@@ -337,7 +340,8 @@ class Server:
         end = time.monotonic() + 60
         while time.monotonic() < end:
             with self._lock:
-                left = [i.id for i in all_instances() if i.state != "terminated" or i.oblako.root_kept]
+                everything = all_instances(forgotten=True)
+                left = [i.id for i in everything if i.state != "terminated" or i.oblako.root_kept]
             if not left:
                 return
             time.sleep(0.02)

@@ -53,6 +53,7 @@ class TestLaunch:
 
     def test_run_instance_and_its_kin(self, shared_control_plane: ControlPlane, cloud: Ec2) -> None:
         """The surface of the system that this follows: ids in, ids out."""
+        cloud.get_client().create_key_pair(KeyName="mine")
         instance_id = cloud.run_instance(build.TINY_IMAGE, "t3.nano", KeyName="mine")
         assert isinstance(instance_id, str)
         running(shared_control_plane, instance_id)

@@ -1,0 +1,245 @@
+"""What EC2 keeps and changes of an instance after its launch: attributes, addresses, words.
+
+Changes moto's records and nothing else; the loop follows them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+from moto.core.responses import EmptyResult
+from moto.core.utils import camelcase_to_underscores
+from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.ec2.models.instances import Instance, InstanceBackend
+from moto.ec2.models.subnets import Subnet
+from moto.ec2.responses.instances import InstanceResponse
+
+from . import capacity
+from .launch_rules import BEHAVIORS, truth
+
+_STOPPED_ONLY = {"instance_type", "user_data", "kernel", "ramdisk", "ebs_optimized", "sriov_net_support", "ena_support"}
+"""Attributes that EC2 changes of stopped instances alone (API reference, ModifyInstanceAttribute)."""
+_FLAGS = {"disable_api_termination", "disable_api_stop", "ebs_optimized", "source_dest_check", "ena_support"}
+_BEHAVIOR = "instance_initiated_shutdown_behavior"
+_OTHERS = ("InstanceInitiatedShutdownBehavior", "Ramdisk", "SriovNetSupport", "EnaSupport")
+"""Attributes of ModifyInstanceAttribute that moto's handler does not know: it would take the groups away instead."""
+_KNOWN = (
+    *("InstanceType", "Kernel", "UserData", "DisableApiTermination", "SourceDestCheck", "EbsOptimized"),
+    *("DisableApiStop", *_OTHERS),
+)
+_RESERVED_FIRST = 4
+"""Addresses at the start of a subnet that AWS keeps; and the last one (VPC user guide)."""
+
+
+# -- attributes -------------------------------------------------------------------------------------------
+
+
+def _modify(original: Callable[..., Any], strict: bool) -> Callable[..., Any]:
+    """The backend's ``modify_instance_attribute``; moto would set whatever it is told on its record."""
+
+    @functools.wraps(original)
+    def modify_instance_attribute(self: Any, instance_id: str, key: str, value: Any) -> Any:
+        instance = self.get_instance(instance_id)
+        if key not in _STOPPED_ONLY | _FLAGS | {_BEHAVIOR}:
+            raise EC2ClientError("InvalidParameterValue", f"Value ({key}) for parameter attribute is invalid.")
+        if key in _STOPPED_ONLY and instance.state != "stopped":
+            raise EC2ClientError(
+                "IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state."
+            )
+        if key == "instance_type" and strict and value not in INSTANCE_TYPES:
+            raise EC2ClientError("InvalidInstanceAttributeValue", f"Invalid value '{value}' for InstanceType.")
+        if key == _BEHAVIOR and value not in BEHAVIORS:
+            raise EC2ClientError(
+                "InvalidParameterValue", f"Value ({value}) for parameter instanceInitiatedShutdownBehavior is invalid."
+            )
+        return original(self, instance_id, key, truth(value) if key in _FLAGS else value)
+
+    return modify_instance_attribute
+
+
+def _user_data(value: Any) -> str:
+    """User data in base64 once: SDKs encode it on the wire, moto has decoded that and wants it encoded all the same."""
+    raw = value if isinstance(value, bytes) else str(value).encode()
+    try:
+        base64.b64decode(raw, validate=True)
+    except binascii.Error:
+        return base64.b64encode(raw).decode()
+    return raw.decode()
+
+
+def _modify_request(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(original)
+    def modify_instance_attribute(self: Any) -> Any:
+        backend = self.ec2_backend
+        instance = backend.get_instance(self._get_param("InstanceId"))
+        for name in _OTHERS:
+            value = self._get_param(f"{name}.Value")
+            if value is not None:
+                backend.modify_instance_attribute(instance.id, camelcase_to_underscores(name), value)
+                return EmptyResult()
+        data = self._get_param("UserData.Value")
+        if data:
+            self.params["UserData"] = {"Value": _user_data(data)}
+        for mapping in self._get_param("BlockDeviceMappings", []):
+            if mapping.get("DeviceName") not in instance.block_device_mapping:
+                raise EC2ClientError(
+                    "InvalidInstanceAttributeValue", f"No device is currently mapped at {mapping.get('DeviceName')}"
+                )
+        groups = self._get_param("Groups", [])
+        for group in groups:
+            if backend.get_security_group_from_id(group) is None:
+                raise EC2ClientError("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
+        if not (
+            groups
+            or self._get_param("Attribute")
+            or self._get_param("BlockDeviceMappings", [])
+            or any(self._get_param(f"{name}.Value") is not None for name in _KNOWN)
+        ):
+            raise InvalidParameterCombination("No attributes specified.")
+        return original(self)
+
+    return modify_instance_attribute
+
+
+# -- states -----------------------------------------------------------------------------------------------
+
+
+def _start(original: Callable[..., Any], limit: capacity.Limit) -> Callable[..., Any]:
+    """A start needs room as a launch does (EC2 user guide, InsufficientInstanceCapacity)."""
+
+    @functools.wraps(original)
+    def start_instances(self: Any, instance_ids: list[str]) -> Any:
+        stopped = [one for one in self.get_multi_instances_by_id(instance_ids) if one.state == "stopped"]
+        capacity.check(limit(), [one.instance_type for one in stopped])
+        return original(self, instance_ids)
+
+    return start_instances
+
+
+def _current(original: Callable[[Any], Any], key: str, settled: tuple[str, ...]) -> Callable[[Any], Any]:
+    """What was there already is no transition: AWS answers the state that holds, moto always the transition."""
+
+    @functools.wraps(original)
+    def change(self: Any) -> Any:
+        result = original(self)
+        for row in result.result[key]:
+            before = row["PreviousState"]
+            if before.name in settled:
+                row["CurrentState"] = {"Code": before.code, "Name": before.name}
+        return result
+
+    return change
+
+
+# -- addresses --------------------------------------------------------------------------------------------
+
+
+def _keep_elastic(original: Callable[[Any], None]) -> Callable[[Any], None]:
+    """An Elastic IP stays over stop and start; only an address that EC2 chose is another one afterwards."""
+
+    @functools.wraps(original)
+    def change(self: Any) -> None:
+        original(self)
+        for address in self.ec2_backend.addresses:
+            if address.eni is self:
+                self.public_ip = address.public_ip
+
+    return change
+
+
+def _request_ip(original: Callable[..., Any]) -> Callable[..., Any]:
+    """PrivateIpAddress (API reference, RunInstances); moto's own exceptions are no answers."""
+
+    @functools.wraps(original)
+    def request_ip(self: Any, ip: str, instance: Any) -> Any:
+        try:
+            address = ipaddress.ip_address(ip)
+        except ValueError:
+            raise EC2ClientError("InvalidParameterValue", f"invalid value for parameter address: {ip}") from None
+        if address not in self.cidr:
+            raise EC2ClientError(
+                "InvalidParameterValue", f"Address {ip} does not fall within the subnet's address range"
+            )
+        place = int(address) - int(self.cidr.network_address)
+        if place < _RESERVED_FIRST or place == self.cidr.num_addresses - 1:
+            raise EC2ClientError("InvalidParameterValue", f"Address {ip} is in subnet's reserved address range")
+        if str(ip) in self._subnet_ips:
+            raise EC2ClientError("InvalidIPAddress.InUse", f"Address {ip} is in use.")
+        return original(self, ip, instance)
+
+    return request_ip
+
+
+# -- words ------------------------------------------------------------------------------------------------
+
+
+def _in_gmt(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """StateTransitionReason as AWS writes it: ``User initiated (2026-01-01 12:00:00 GMT)``."""
+
+    @functools.wraps(original)
+    def change(self: Any) -> Any:
+        previous = original(self)
+        self._reason = str(self._reason or "").replace(" UTC)", " GMT)")
+        return previous
+
+    return change
+
+
+def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """An Elastic IP outlives its instance and is free again (EC2 user guide); moto keeps it bound."""
+
+    @functools.wraps(original)
+    def terminate(self: Any) -> Any:
+        previous = original(self)
+        for address in self.ec2_backend.addresses:
+            if address.instance is self or address.eni in self.nics.values():
+                if address.eni is not None:
+                    address.eni.public_ip = None
+                address.instance = address.eni = address.association_id = None
+        return previous
+
+    return terminate
+
+
+def install(strict: bool, limit: capacity.Limit) -> None:
+    """Lay the rules over moto, after ``semantics.install``. Once a process."""
+    rules: list[tuple[type, str, Any]] = [
+        (InstanceBackend, "start_instances", _start(InstanceBackend.start_instances, limit)),
+        (InstanceBackend, "modify_instance_attribute", _modify(InstanceBackend.modify_instance_attribute, strict)),
+        (
+            InstanceResponse,
+            "modify_instance_attribute",
+            _modify_request(InstanceResponse.modify_instance_attribute),
+        ),
+        (
+            InstanceResponse,
+            "start_instances",
+            _current(InstanceResponse.start_instances, "StartingInstances", ("pending", "running")),
+        ),
+        (
+            InstanceResponse,
+            "stop_instances",
+            _current(InstanceResponse.stop_instances, "StoppingInstances", ("stopping", "stopped")),
+        ),
+        (
+            InstanceResponse,
+            "terminate_instances",
+            _current(InstanceResponse.terminate_instances, "TerminatingInstances", ("shutting-down", "terminated")),
+        ),
+        (NetworkInterface, "start", _keep_elastic(NetworkInterface.start)),
+        (NetworkInterface, "stop", _keep_elastic(NetworkInterface.stop)),
+        (Subnet, "request_ip", _request_ip(Subnet.request_ip)),
+        (Instance, "stop", _in_gmt(Instance.stop)),
+        (Instance, "terminate", _in_gmt(_terminate(Instance.terminate))),
+        # Moto frees the addresses when Python happens to drop the record - also one that stands for another by then.
+        (Instance, "__del__", lambda self: None),
+    ]
+    for owner, name, rule in rules:
+        setattr(owner, name, rule)

@@ -1,0 +1,30 @@
+"""All rules of EC2 that moto lacks, laid over it in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..settings import Settings
+from . import instance_rules, launch_rules, request_rules, semantics
+from .capacity import Size, host_size
+
+
+def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
+    """Once a process, before the first backend is made.
+
+    Parameters
+    ----------
+    settings : Settings
+    engine_size : callable
+        The engine's CPUs and MiB; None while no engine has told them. It must not wait for one.
+    """
+
+    def limit() -> Size | None:
+        if settings.capacity == "host":
+            return engine_size() or host_size()
+        return settings.capacity
+
+    semantics.install()
+    launch_rules.install(settings.strict, limit)
+    instance_rules.install(settings.strict, limit)
+    request_rules.install()

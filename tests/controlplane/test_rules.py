@@ -1,0 +1,309 @@
+"""EC2's rules that moto lacks, as boto3 meets them; simulated instances, where the engine has no part in the rule."""
+
+from __future__ import annotations
+
+import urllib.request
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from oblako_magic import names
+from tests.controlplane.planes import AMI, Plane
+from tests.support.plane import eventually
+
+SIMULATED = [{"ResourceType": "instance", "Tags": [{"Key": names.TAG_BACKED, "Value": "false"}]}]
+
+
+def simulated(plane: Plane, count: int = 1, **kwargs: Any) -> dict[str, Any]:
+    """RunInstances without containers; the reservation."""
+    arguments = {"ImageId": AMI, "MinCount": count, "MaxCount": count, "TagSpecifications": SIMULATED, **kwargs}
+    return dict(plane.client().run_instances(**arguments))
+
+
+def running(plane: Plane, **kwargs: Any) -> str:
+    instance_id = str(simulated(plane, **kwargs)["Instances"][0]["InstanceId"])
+    plane.until(instance_id, "running")
+    return instance_id
+
+
+def refused(code: str, call: Any, *args: Any, **kwargs: Any) -> str:
+    """The call fails with this code; its message."""
+    with pytest.raises(ClientError) as caught:
+        call(*args, **kwargs)
+    assert caught.value.response["Error"]["Code"] == code, caught.value
+    return str(caught.value.response["Error"]["Message"])
+
+
+def ids(plane: Plane) -> set[str]:
+    pages = plane.client().get_paginator("describe_instances").paginate()
+    return {i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]}
+
+
+class TestClientToken:
+    def test_the_same_request_gets_the_same_reservation(self, plane: Plane) -> None:
+        token = uuid.uuid4().hex
+        first, second = simulated(plane, 2, ClientToken=token), simulated(plane, 2, ClientToken=token)
+        assert second["ReservationId"] == first["ReservationId"]
+        chosen = [i["InstanceId"] for i in first["Instances"]]
+        assert [i["InstanceId"] for i in second["Instances"]] == chosen
+        assert [i["ClientToken"] for i in second["Instances"]] == [token, token]
+
+    def test_another_request_with_it_is_refused(self, plane: Plane) -> None:
+        token = uuid.uuid4().hex
+        simulated(plane, ClientToken=token)
+        before = ids(plane)
+        refused("IdempotentParameterMismatch", simulated, plane, ClientToken=token, InstanceType="t3.nano")
+        refused("IdempotentParameterMismatch", simulated, plane, 2, ClientToken=token)
+        assert ids(plane) == before
+
+    def test_a_failed_launch_leaves_it_free(self, plane: Plane) -> None:
+        token = uuid.uuid4().hex
+        refused("InvalidKeyPair.NotFound", simulated, plane, ClientToken=token, KeyName="none")
+        assert simulated(plane, ClientToken=token)["Instances"]
+
+    def test_what_can_be_no_token(self, plane: Plane) -> None:
+        refused("InvalidClientToken", simulated, plane, ClientToken="a" * 65)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("code", "arguments"),
+        [
+            ("InvalidParameterValue", {"InstanceType": "t9.enormous"}),
+            ("InvalidAMIID.NotFound", {"ImageId": "ami-0123456789abcdef0"}),
+            ("InvalidAMIID.Malformed", {"ImageId": "ami-nonsense"}),
+            ("InvalidKeyPair.NotFound", {"KeyName": "nobody-made-it"}),
+            ("InvalidGroup.NotFound", {"SecurityGroupIds": ["sg-0123456789abcdef0"]}),
+            ("InvalidGroup.NotFound", {"SecurityGroups": ["nobody-made-it"]}),
+            ("InvalidParameterValue", {"InstanceInitiatedShutdownBehavior": "hibernate"}),
+            ("InvalidParameterValue", {"PrivateIpAddress": "10.99.0.1"}),
+            ("InvalidParameterValue", {"PrivateIpAddress": "172.31.0.1"}),
+            ("InvalidParameterValue", {"PrivateIpAddress": "localhost"}),
+        ],
+    )
+    def test_a_launch_that_names_what_is_not_there_makes_nothing(
+        self, plane: Plane, code: str, arguments: dict[str, Any]
+    ) -> None:
+        before = ids(plane)
+        refused(code, simulated, plane, **arguments)
+        refused(code, simulated, plane, 2, **arguments)
+        assert ids(plane) == before
+        assert all(r["Instances"] for r in plane.client().describe_instances()["Reservations"])
+
+    def test_without_an_image(self, plane: Plane) -> None:
+        refused("MissingParameter", plane.client().run_instances, MinCount=1, MaxCount=1)
+
+    def test_a_deregistered_image(self, plane: Plane) -> None:
+        client = plane.client()
+        image_id = client.register_image(Name=uuid.uuid4().hex, RootDeviceName="/dev/sda1")["ImageId"]
+        client.deregister_image(ImageId=image_id)
+        refused("InvalidAMIID.Unavailable", simulated, plane, ImageId=image_id)
+
+    def test_what_is_there_is_taken(self, plane: Plane) -> None:
+        client, name = plane.client(), uuid.uuid4().hex
+        client.create_key_pair(KeyName=name)
+        group = client.create_security_group(GroupName=name, Description=name)["GroupId"]
+        instance_id = running(plane, KeyName=name, SecurityGroupIds=[group], InstanceType="t3.nano")
+        found = plane.describe(instance_id)
+        assert found["KeyName"] == name
+        assert [one["GroupId"] for one in found["SecurityGroups"]] == [group]
+
+    def test_a_container_image_is_no_ami_and_allowed(self, plane: Plane) -> None:
+        assert plane.describe(running(plane, ImageId="example/any:thing"))["ImageId"].startswith("ami-")
+
+    def test_the_same_address_twice(self, plane: Plane) -> None:
+        running(plane, PrivateIpAddress="172.31.7.7", SubnetId=subnet(plane, "172.31.0.0/20"))
+        refused(
+            "InvalidIPAddress.InUse",
+            simulated,
+            plane,
+            PrivateIpAddress="172.31.7.7",
+            SubnetId=subnet(plane, "172.31.0.0/20"),
+        )
+
+    def test_of_a_launch_template(self, plane: Plane) -> None:
+        client, name = plane.client(), uuid.uuid4().hex
+        data = {"ImageId": AMI, "InstanceType": "t3.nano", "KeyName": "nobody-made-it"}
+        client.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+        template = {"LaunchTemplateName": name}
+        refused("InvalidKeyPair.NotFound", client.run_instances, MinCount=1, MaxCount=1, LaunchTemplate=template)
+
+
+def subnet(plane: Plane, block: str) -> str:
+    found = plane.client().describe_subnets(Filters=[{"Name": "cidr-block", "Values": [block]}])
+    return str(found["Subnets"][0]["SubnetId"])
+
+
+class TestProtection:
+    def test_termination_and_stop_protection_at_launch(self, plane: Plane) -> None:
+        client = plane.client()
+        instance_id = running(plane, DisableApiTermination=True, DisableApiStop=True)
+        refused("OperationNotPermitted", client.terminate_instances, InstanceIds=[instance_id])
+        refused("OperationNotPermitted", client.stop_instances, InstanceIds=[instance_id])
+        # The older form writes its boolean as text.
+        client.modify_instance_attribute(InstanceId=instance_id, Attribute="disableApiTermination", Value="false")
+        client.modify_instance_attribute(InstanceId=instance_id, DisableApiStop={"Value": False})
+        client.stop_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "stopped")
+        client.terminate_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "terminated")
+
+    def test_by_a_launch_template(self, plane: Plane) -> None:
+        client, name = plane.client(), uuid.uuid4().hex
+        data = {"DisableApiTermination": True, "InstanceInitiatedShutdownBehavior": "terminate"}
+        client.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+        instance_id = running(plane, LaunchTemplate={"LaunchTemplateName": name})
+        refused("OperationNotPermitted", client.terminate_instances, InstanceIds=[instance_id])
+        assert attribute(plane, instance_id, "instanceInitiatedShutdownBehavior") == "terminate"
+        client.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": False})
+
+
+def attribute(plane: Plane, instance_id: str, name: str) -> Any:
+    found = plane.client().describe_instance_attribute(InstanceId=instance_id, Attribute=name)
+    return found[name[0].upper() + name[1:]]["Value"]
+
+
+class TestAttributes:
+    def test_type_and_user_data_change_while_it_is_stopped(self, plane: Plane) -> None:
+        client, instance_id = plane.client(), running(plane, InstanceType="t3.nano")
+        message = refused(
+            "IncorrectInstanceState",
+            client.modify_instance_attribute,
+            InstanceId=instance_id,
+            InstanceType={"Value": "t3.micro"},
+        )
+        assert message == f"The instance '{instance_id}' is not in the 'stopped' state."
+        data = {"Value": b"#!/bin/sh\n"}
+        refused("IncorrectInstanceState", client.modify_instance_attribute, InstanceId=instance_id, UserData=data)
+        client.stop_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "stopped")
+        client.modify_instance_attribute(InstanceId=instance_id, InstanceType={"Value": "t3.micro"})
+        client.modify_instance_attribute(InstanceId=instance_id, UserData=data)
+        assert attribute(plane, instance_id, "instanceType") == "t3.micro"
+        assert attribute(plane, instance_id, "userData") == "IyEvYmluL3NoCg=="
+        refused(
+            "InvalidInstanceAttributeValue",
+            client.modify_instance_attribute,
+            InstanceId=instance_id,
+            InstanceType={"Value": "t9.enormous"},
+        )
+
+    def test_the_shutdown_behavior_changes_and_the_groups_stay(self, plane: Plane) -> None:
+        client, name = plane.client(), uuid.uuid4().hex
+        group = client.create_security_group(GroupName=name, Description=name)["GroupId"]
+        instance_id = running(plane, SecurityGroupIds=[group])
+        client.modify_instance_attribute(
+            InstanceId=instance_id, InstanceInitiatedShutdownBehavior={"Value": "terminate"}
+        )
+        assert attribute(plane, instance_id, "instanceInitiatedShutdownBehavior") == "terminate"
+        assert [one["GroupId"] for one in plane.describe(instance_id)["SecurityGroups"]] == [group]
+
+    def test_what_changes_nothing_is_refused(self, plane: Plane) -> None:
+        client, instance_id = plane.client(), running(plane)
+        change = client.modify_instance_attribute
+        refused("InvalidParameterCombination", change, InstanceId=instance_id)
+        refused("InvalidParameterValue", change, InstanceId=instance_id, Attribute="rootDeviceName", Value="/dev/sdx")
+        refused("InvalidGroup.NotFound", change, InstanceId=instance_id, Groups=["sg-0123456789abcdef0"])
+        nothing = [{"DeviceName": "/dev/sdz", "Ebs": {"DeleteOnTermination": True}}]
+        refused("InvalidInstanceAttributeValue", change, InstanceId=instance_id, BlockDeviceMappings=nothing)
+
+
+class TestStopAndStart:
+    def test_times_words_and_addresses(self, plane: Plane) -> None:
+        client, instance_id = plane.client(), running(plane)
+        before = plane.describe(instance_id)
+        client.stop_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "stopped")
+        stopped = plane.describe(instance_id)
+        assert stopped["StateTransitionReason"].startswith("User initiated (")
+        assert stopped["StateTransitionReason"].endswith(" GMT)")
+        assert stopped["StateReason"] == {
+            "Code": "Client.UserInitiatedShutdown",
+            "Message": "Client.UserInitiatedShutdown: User initiated shutdown",
+        }
+        assert not stopped.get("PublicIpAddress")
+        eventually(lambda: started(plane, instance_id) > before["LaunchTime"], what="a later LaunchTime")
+        after = plane.describe(instance_id)
+        assert after["PublicIpAddress"] != before["PublicIpAddress"]
+        assert after["PrivateIpAddress"] == stopped["PrivateIpAddress"] == before["PrivateIpAddress"]
+        assert not after.get("StateTransitionReason")
+
+    def test_an_elastic_ip_stays_and_is_free_after_the_end(self, plane: Plane) -> None:
+        client, instance_id = plane.client(), running(plane)
+        address = client.allocate_address(Domain="vpc")
+        client.associate_address(InstanceId=instance_id, AllocationId=address["AllocationId"])
+        client.stop_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "stopped")
+        assert plane.describe(instance_id)["PublicIpAddress"] == address["PublicIp"]
+        client.start_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "running")
+        assert plane.describe(instance_id)["PublicIpAddress"] == address["PublicIp"]
+        client.terminate_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "terminated")
+        (left,) = client.describe_addresses(AllocationIds=[address["AllocationId"]])["Addresses"]
+        assert not left.get("InstanceId")
+        assert not left.get("AssociationId")
+
+
+def started(plane: Plane, instance_id: str) -> Any:
+    """Stop it where it runs, start it; its LaunchTime, in whole seconds."""
+    client = plane.client()
+    if plane.state(instance_id) != "stopped":
+        client.stop_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "stopped")
+    client.start_instances(InstanceIds=[instance_id])
+    plane.until(instance_id, "running")
+    return plane.describe(instance_id)["LaunchTime"]
+
+
+class TestRequests:
+    def test_a_dry_run_does_nothing(self, plane: Plane) -> None:
+        client, instance_id = plane.client(), running(plane)
+        before, vpcs = ids(plane), client.describe_vpcs()["Vpcs"]
+        refused("DryRunOperation", simulated, plane, DryRun=True)
+        refused("InvalidKeyPair.NotFound", simulated, plane, DryRun=True, KeyName="nobody-made-it")
+        for call in (
+            *(client.start_instances, client.stop_instances, client.reboot_instances, client.terminate_instances),
+            client.describe_instances,
+            client.describe_instance_status,
+        ):
+            refused("DryRunOperation", call, InstanceIds=[instance_id], DryRun=True)
+        refused("InvalidInstanceID.NotFound", client.stop_instances, InstanceIds=["i-0123456789abcdef0"], DryRun=True)
+        refused("DryRunOperation", client.create_vpc, CidrBlock="10.0.0.0/16", DryRun=True)
+        refused("DryRunOperation", client.create_tags, Resources=[instance_id], Tags=[], DryRun=True)
+        refused("DryRunOperation", client.delete_key_pair, KeyName="any", DryRun=True)
+        assert plane.state(instance_id) == "running"
+        assert ids(plane) == before
+        assert client.describe_vpcs()["Vpcs"] == vpcs
+
+    def test_pages(self, plane: Plane) -> None:
+        client, filters = plane.client(), [{"Name": "tag:page", "Values": ["yes"]}]
+        tags = [{**SIMULATED[0], "Tags": [*SIMULATED[0]["Tags"], {"Key": "page", "Value": "yes"}]}]
+        made = [simulated(plane, count, TagSpecifications=tags) for count in (1, 1, 3, 2, 7, 1)]
+        wanted = [i["InstanceId"] for r in made for i in r["Instances"]]
+        pages = list(
+            client.get_paginator("describe_instances").paginate(Filters=filters, PaginationConfig={"PageSize": 5})
+        )
+        found = [[i["InstanceId"] for r in page["Reservations"] for i in r["Instances"]] for page in pages]
+        assert [len(page) for page in found] == [5, 2, 7, 1]
+        assert [one for page in found for one in page] == wanted
+        (whole,) = client.get_paginator("describe_instances").paginate(Filters=filters)
+        assert len(whole["Reservations"]) == 6
+        refused("InvalidNextToken", client.describe_instances, NextToken="bogus")
+        refused("InvalidParameterValue", client.describe_instances, MaxResults=1)
+        refused("InvalidParameterCombination", client.describe_instances, MaxResults=5, InstanceIds=wanted[:1])
+
+    @pytest.mark.parametrize("version", ["2016-11-15", "2014-10-01"])
+    def test_an_answer_is_in_the_namespace_of_the_version_that_was_asked_for(self, plane: Plane, version: str) -> None:
+        scope = "Credential=test/20260101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=x"
+        request = urllib.request.Request(
+            plane.endpoint,
+            data=f"Action=DescribeInstances&Version={version}".encode(),
+            headers={"Authorization": f"AWS4-HMAC-SHA256 {scope}"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            text = answer.read().decode()
+        assert f'<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/{version}/">' in text
+        assert text.count("xmlns") == 1

@@ -1,0 +1,130 @@
+"""EC2's rules that a setting changes, and what is remembered over a restart."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from oblako_magic import names
+from oblako_magic.engine import Engine
+from tests.controlplane.planes import AMI, Plane
+from tests.controlplane.test_rules import ids, refused, running, simulated
+from tests.support.plane import eventually
+
+
+@pytest.fixture(scope="module")
+def small(engine_backend: Engine, new_plane: Callable[..., Any]) -> Iterator[Plane]:
+    """Room for four instances of two vCPUs and half a GiB, or for two with a whole one."""
+    with new_plane(engine_backend, OBLAKO_EC2_CAPACITY="8:2560") as one:
+        yield one
+
+
+@pytest.fixture
+def empty(small: Plane) -> Iterator[Plane]:
+    yield small
+    left = sorted(ids(small))
+    if left:
+        small.client().terminate_instances(InstanceIds=left)
+        eventually(lambda: all(small.state(one) == "terminated" for one in left))
+
+
+class TestCapacity:
+    """RunInstances: MaxCount where there is room for it, less where there is not, nothing below MinCount."""
+
+    def test_as_many_as_there_is_room_for(self, empty: Plane) -> None:
+        launched = simulated(empty, MinCount=1, MaxCount=9, InstanceType="t3.nano")["Instances"]
+        assert len(launched) == 4
+        before = ids(empty)
+        refused("InsufficientInstanceCapacity", simulated, empty, InstanceType="t3.nano")
+        assert ids(empty) == before
+        empty.client().terminate_instances(InstanceIds=[launched[0]["InstanceId"]])
+        eventually(lambda: empty.state(launched[0]["InstanceId"]) == "terminated")
+        assert len(simulated(empty, MinCount=1, MaxCount=9, InstanceType="t3.nano")["Instances"]) == 1
+
+    def test_memory_counts_too(self, empty: Plane) -> None:
+        assert len(simulated(empty, MinCount=1, MaxCount=9, InstanceType="t3.micro")["Instances"]) == 2
+
+    def test_a_stopped_instance_leaves_its_room_to_others(self, empty: Plane) -> None:
+        launched = [i["InstanceId"] for i in simulated(empty, 4, InstanceType="t3.nano")["Instances"]]
+        eventually(lambda: all(empty.state(one) == "running" for one in launched))
+        empty.client().stop_instances(InstanceIds=launched)
+        eventually(lambda: all(empty.state(one) == "stopped" for one in launched))
+        again = simulated(empty, 4, InstanceType="t3.nano")["Instances"]
+        assert len(again) == 4
+        refused("InsufficientInstanceCapacity", empty.client().start_instances, InstanceIds=launched[:1])
+        assert empty.state(launched[0]) == "stopped"
+
+    def test_on_the_other_roads(self, empty: Plane) -> None:
+        name, before = uuid.uuid4().hex, ids(empty)
+        group = empty.client("autoscaling")
+        group.create_launch_configuration(LaunchConfigurationName=name, ImageId=AMI, InstanceType="t3.nano")
+        refused(
+            "InsufficientInstanceCapacity",
+            group.create_auto_scaling_group,
+            AutoScalingGroupName=name,
+            LaunchConfigurationName=name,
+            MinSize=5,
+            MaxSize=5,
+            AvailabilityZones=["us-east-1a"],
+        )
+        assert ids(empty) == before
+
+
+@pytest.fixture(scope="module")
+def forgetful(engine_backend: Engine, new_plane: Callable[..., Any]) -> Iterator[Plane]:
+    """A terminated instance is described for two seconds."""
+    with new_plane(engine_backend, OBLAKO_TERMINATED_VISIBLE="2", OBLAKO_RESYNC="1", OBLAKO_EC2_STRICT="off") as one:
+        yield one
+
+
+class TestTerminatedInstances:
+    def test_they_are_seen_for_a_while_and_go(self, forgetful: Plane) -> None:
+        plane, client = forgetful, forgetful.client()
+        kept = running(plane)
+        size = plane.settings.state_file.stat().st_size
+        gone = [i["InstanceId"] for i in simulated(plane, 20)["Instances"]]
+        client.terminate_instances(InstanceIds=gone)
+        assert plane.state(gone[0]) in ("shutting-down", "terminated")
+        eventually(lambda: ids(plane) == {kept}, timeout=10)
+        refused("InvalidInstanceID.NotFound", client.describe_instances, InstanceIds=gone[:1])
+        assert len(client.describe_network_interfaces()["NetworkInterfaces"]) == 1
+        assert client.describe_tags(Filters=[{"Name": "resource-id", "Values": gone}])["Tags"] == []
+        eventually(lambda: plane.settings.state_file.stat().st_size < size + 2000, timeout=5, what="a smaller file")
+        client.terminate_instances(InstanceIds=[kept])
+
+    def test_a_kept_root_volume_outlives_its_record(self, forgetful: Plane) -> None:
+        plane, client = forgetful, forgetful.client()
+        root = [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "DeleteOnTermination": False}}]
+        instance_id = plane.run(BlockDeviceMappings=root)
+        (device,) = plane.describe(instance_id)["BlockDeviceMappings"]
+        client.terminate_instances(InstanceIds=[instance_id])
+        eventually(lambda: instance_id not in ids(plane), timeout=10)
+        plane.restart()
+        volume = names.root_volume_name(instance_id)
+        assert volume in plane.volumes()
+        assert volume not in str(plane.api("GET", "/orphans"))
+        plane.client().delete_volume(VolumeId=device["Ebs"]["VolumeId"])
+        eventually(lambda: volume not in plane.volumes(), timeout=10)
+
+    def test_moto_s_habits_where_strictness_is_off(self, forgetful: Plane) -> None:
+        instance_id = running(
+            forgetful, ImageId="ami-0123456789abcdef0", InstanceType="t9.enormous", KeyName="nobody-made-it"
+        )
+        assert forgetful.describe(instance_id)["InstanceType"] == "t9.enormous"
+        # What moto breaks on is refused all the same.
+        refused("InvalidGroup.NotFound", simulated, forgetful, SecurityGroups=["nobody-made-it"])
+
+
+def test_a_client_token_is_remembered_over_a_kill(engine_backend: Engine, new_plane: Callable[..., Any]) -> None:
+    with new_plane(engine_backend) as plane:
+        token = uuid.uuid4().hex
+        first = simulated(plane, ClientToken=token)
+        plane.kill()
+        plane.start()
+        plane._clients.clear()
+        assert simulated(plane, ClientToken=token)["ReservationId"] == first["ReservationId"]
+        refused("IdempotentParameterMismatch", simulated, plane, 2, ClientToken=token)
+        assert len(ids(plane)) == 1
