@@ -10,7 +10,7 @@ PID_FILE := $(if $(ENGINE_PID_FILE),--pid-file $(ENGINE_PID_FILE))
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo lab test lint format bench docs image wheel-check notebooks soak clean distclean
+.PHONY: help demo lab test lint format bench docs image wheel-check notebooks conformance soak clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ notebooks: $(VENV)/dev.stamp ## execute the notebooks twice and compare their ou
 
 wheel-check: $(VENV)/dev.stamp ## build the wheel and install it on every Python that is here
 	@$(PY) -m scripts.check packaging
+
+conformance: $(VENV)/dev.stamp ## moto's own tests here and on moto; writes docs/conformance.md
+	@$(PY) -m scripts.conformance
 
 soak: $(VENV)/dev.stamp ## 200 rounds of kills, full disks and lost engines (as root; SEED=N repeats one)
 	@$(PY) -m tests.faults --rounds 200 $(if $(SEED),--seed $(SEED))

@@ -253,7 +253,7 @@ def sweep(label: str, environ: Mapping[str, str]) -> None:
 
 def main() -> int:
     """Run all steps, or those that are named."""
-    steps = ("setup", "lint", "packaging", "tests", "notebooks", "demo")
+    steps = ("setup", "lint", "packaging", "tests", "conformance", "notebooks", "demo")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(steps)}; all by default")
     parser.add_argument("--pid-file", type=Path, help="write the process id of a daemon that is started here")
@@ -289,6 +289,8 @@ def main() -> int:
                     checks.pytest(f"front ends on {OLDEST_IPYTHON}", ["-q", "--durations=3", "tests/frontends"], python)
             if "tests" in wanted:
                 checks.pytest("tests", ["--durations=10"])
+            if "conformance" in wanted:
+                checks.simple("conformance, short", [PYTHON, "-m", "scripts.conformance", "--short"])
             if "notebooks" in wanted:
                 notebooks(checks)
             if "demo" in wanted:
