@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import boto3
 import botocore.exceptions
+import botocore.parsers
 from botocore.config import Config
 
 from oblako_magic import names
@@ -138,11 +138,11 @@ class Client:
                 self.unexpected.append(f"{kind}: {error}")
             self._counts["refused, disk full" if code == "Unavailable" else "refused by a rule of EC2"] += 1
             return None
-        except botocore.exceptions.BotoCoreError as error:
+        except (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError) as error:
+            # The latter where it was killed between the head and the body of its answer.
             self._counts["unanswered"] += 1
-            with contextlib.suppress(TypeError):
-                if isinstance(error, botocore.exceptions.ReadTimeoutError):
-                    self.unexpected.append(f"{kind}: no answer within 30 s")
+            if isinstance(error, botocore.exceptions.ReadTimeoutError):
+                self.unexpected.append(f"{kind}: no answer within 30 s")
             time.sleep(0.05)
             return False
         self._counts["acknowledged"] += 1
