@@ -163,7 +163,7 @@ class Connection:
                         service,
                         endpoint_url=url,
                         region_name=region,
-                        aws_access_key_id=environment.TEST_KEY,
+                        aws_access_key_id=process.access_key(self.settings),
                         aws_secret_access_key=environment.TEST_KEY,
                         config=config,
                     )
@@ -192,7 +192,7 @@ class Connection:
 
     def environment(self) -> dict[str, str]:
         """What ``oblako env`` exports: endpoints, and test keys and a region only where none are configured."""
-        return environment.variables(self.endpoint_url)
+        return environment.variables(self.endpoint_url, key=process.access_key(self.settings))
 
     def engine(self) -> Engine:
         """The engine that the control plane uses; where none runs, the first that answers.

@@ -74,7 +74,7 @@ def region(environ: Mapping[str, str] | None = None) -> str | None:
     return named or (None if has_region(env) else DEFAULT_REGION)
 
 
-def variables(endpoint: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+def variables(endpoint: str, environ: Mapping[str, str] | None = None, key: str = TEST_KEY) -> dict[str, str]:
     """What to set so that AWS clients find the endpoint.
 
     Parameters
@@ -83,11 +83,13 @@ def variables(endpoint: str, environ: Mapping[str, str] | None = None) -> dict[s
         The URL of the control plane.
     environ : mapping, optional
         The environment as it is; ``os.environ`` by default. Keys and region of the user's own are not touched.
+    key : str
+        The access key to use where the user has none.
     """
     env = os.environ if environ is None else environ
     found = dict.fromkeys(SERVICES.values(), endpoint)
     if not has_credentials(env):
-        found["AWS_ACCESS_KEY_ID"] = found["AWS_SECRET_ACCESS_KEY"] = TEST_KEY
+        found["AWS_ACCESS_KEY_ID"] = found["AWS_SECRET_ACCESS_KEY"] = key
     if not has_region(env):
         found["AWS_DEFAULT_REGION"] = DEFAULT_REGION
     return found

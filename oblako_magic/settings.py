@@ -90,6 +90,11 @@ class Settings:
         ``OBLAKO_TERMINATED_VISIBLE``: seconds that a terminated instance is described.
     allow_reset : bool
         ``OBLAKO_ALLOW_RESET``: on lets moto's own ``/moto-api`` (reset among it) be called.
+    allow_other_users : bool
+        ``OBLAKO_ALLOW_OTHER_USERS``: on lets other users of this machine call the endpoint.
+    require_key : bool
+        ``OBLAKO_REQUIRE_KEY``: on wants the access key that ``oblako env`` prints, also where the system tells whose a
+        connection is.
     labels : mapping of str to str
         ``OBLAKO_LABELS``: further labels, ``key=value,key=value``, on every container and volume.
     workers : int
@@ -112,6 +117,8 @@ class Settings:
     capacity: tuple[int, int] | Literal["host"] | None = None
     terminated_visible: int = 3600
     allow_reset: bool = False
+    allow_other_users: bool = False
+    require_key: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     workers: int = 16
     resync: int = 30
@@ -155,6 +162,8 @@ class Settings:
                 "OBLAKO_TERMINATED_VISIBLE", env.get("OBLAKO_TERMINATED_VISIBLE"), 3600, 0, 30 * 86400
             ),
             allow_reset=_flag(env.get("OBLAKO_ALLOW_RESET"), False),
+            allow_other_users=_flag(env.get("OBLAKO_ALLOW_OTHER_USERS"), False),
+            require_key=_flag(env.get("OBLAKO_REQUIRE_KEY"), False),
             labels=_labels(env.get("OBLAKO_LABELS", "")),
             workers=_whole("OBLAKO_WORKERS", env.get("OBLAKO_WORKERS"), 16, 1, 64),
             resync=_whole("OBLAKO_RESYNC", env.get("OBLAKO_RESYNC"), 30, 1, 3600),

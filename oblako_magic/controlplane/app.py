@@ -9,35 +9,28 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any
-from xml.sax.saxutils import escape
 
+from cheroot.errors import MaxSizeExceeded
 from moto.moto_server.werkzeug_app import (  # type: ignore[import-not-found]
     DomainDispatcherApplication,
     create_backend_app,
 )
 
 from ..errors import OblakoError
-from . import semantics, stacks
+from . import faults, semantics, stacks, undo
 from .api import Api
+from .faults import Refused
 from .guard import Guard
 from .intent import Intent
-from .process import API
+from .process import API, MAX_BODY
 from .store import StateError, Store, count_backends
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 64 << 20
-_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]*/([^/]+)/aws4_request")
 _READS = re.compile(
     r"^(Describe|Get|List|Search|Lookup|Head|BatchGet|Query|Scan|Validate|Estimate|Preview|Simulate|Decode)"
 )
 StartResponse = Callable[..., Any]
-
-
-def service_of(environ: dict[str, Any]) -> str:
-    """The service that a request is signed for."""
-    match = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-    return match.group(1).lower() if match else ""
 
 
 def action_of(environ: dict[str, Any], body: bytes) -> str:
@@ -121,10 +114,12 @@ class App:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         try:
-            body = self._body(environ)
-        except ValueError as error:
-            return _answer(start_response, "413 Content Too Large", "text/plain", f"{error}\n".encode())
-        refusal = self._guard.refusal(environ, body)
+            # Before anything of a stranger's is read into memory.
+            refusal = self._guard.stranger(environ)
+            body = b"" if refusal else self._body(environ)
+        except Refused as error:
+            return self._error(environ, start_response, error.status, error.code, str(error))
+        refusal = refusal or self._guard.refusal(environ, body)
         if refusal:
             log.warning(
                 "refused %s %s from %s: %s",
@@ -142,6 +137,8 @@ class App:
             return _answer(start_response, status, "application/json", json.dumps(answer).encode())
         try:
             status, headers, chunks = self._serve(environ, body)
+        except Refused as error:
+            return self._error(environ, start_response, error.status, error.code, str(error))
         except StateError as error:
             log.error("%s", error)
             return self._error(environ, start_response, "503 Service Unavailable", "Unavailable", str(error))
@@ -165,24 +162,37 @@ class App:
 
     def _body(self, environ: dict[str, Any]) -> bytes:
         """Read the request's body, once, and put it back."""
-        if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
-            body = environ["wsgi.input"].read(MAX_BODY + 1)
-        else:
-            try:
+        large = f"the request is larger than {MAX_BODY >> 20} MiB."
+        try:
+            if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
+                length, body = -1, environ["wsgi.input"].read(MAX_BODY + 1)
+            else:
                 length = int(environ.get("CONTENT_LENGTH") or 0)
-            except ValueError:
-                length = 0
-            if length > MAX_BODY:
-                raise ValueError(f"the request is larger than {MAX_BODY >> 20} MiB")
-            body = environ["wsgi.input"].read(length) if length > 0 else b""
+                if length > MAX_BODY:
+                    raise Refused(large, "RequestEntityTooLarge", "413 Content Too Large")
+                body = environ["wsgi.input"].read(length) if length > 0 else b""
+        except OSError as error:
+            if "Too Large" not in str(error):  # what the server raises for a chunk
+                raise
+            raise Refused(large, "RequestEntityTooLarge", "413 Content Too Large") from None
+        except MaxSizeExceeded:
+            raise Refused(large, "RequestEntityTooLarge", "413 Content Too Large") from None
+        except Refused:
+            raise
+        except ValueError as error:
+            raise Refused(f"the request's body can't be read ({error}).", "MalformedRequest") from error
         if len(body) > MAX_BODY:
-            raise ValueError(f"the request is larger than {MAX_BODY >> 20} MiB")
+            raise Refused(large, "RequestEntityTooLarge", "413 Content Too Large")
+        if length > len(body):
+            # A launch of which half was lost on the way must not be taken for a whole one.
+            raise Refused(f"{length} bytes were announced and {len(body)} came.", "IncompleteBody")
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         return bytes(body)
 
     def _serve(self, environ: dict[str, Any], body: bytes) -> tuple[str, list[tuple[str, str]], bytes]:
         action = action_of(environ, body)
+        faults.check_text(environ, action, body)
         write = is_write(environ, action)
         if environ.get("PATH_INFO", "").startswith("/moto-api/reset") and environ.get("REQUEST_METHOD") == "POST":
             self._reset()
@@ -193,8 +203,16 @@ class App:
             semantics.console_output.set(self._console((fields.get("InstanceId") or [""])[0]))
         changed: list[str] = []
         version = 0
+        failure: Exception | None = None
         with self._lock:
-            answer = self._ask_moto(environ)
+            before = undo.mark() if action == "RunInstances" else []
+            try:
+                answer = self._ask_moto(environ)
+                failure = faults.shapeless(environ, *answer)
+            except Exception as error:
+                answer, failure = ("500 Internal Server Error", [], b""), error
+            if action == "RunInstances" and not answer[0].startswith("2"):
+                undo.launches(self._intent, before)
             backends = count_backends()
             # A first look at a region makes its default VPC, whose ids the answer may already carry.
             if write or backends != self._backends:
@@ -207,7 +225,14 @@ class App:
             self._wake(changed)
         if changed and self._settle:
             self._settle()
-        return answer
+        if failure is None:
+            return answer[0], answer[1], faults.readable(answer[2])
+        refused = faults.blame(environ, failure) if not isinstance(failure, (Refused, OblakoError)) else None
+        if refused is None:
+            raise failure
+        # Moto's own crash over what the request says; whoever wonders about the answer finds it here.
+        log.warning("%s %s: %s", environ.get("REQUEST_METHOD"), action, refused, exc_info=failure)
+        raise refused
 
     def _ask_moto(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
         captured: list[Any] = []
@@ -231,17 +256,7 @@ class App:
         self, environ: dict[str, Any], start_response: StartResponse, status: str, code: str, text: str
     ) -> list[bytes]:
         """An error in the form of the protocol that was spoken, so that clients show its text."""
-        if environ.get("HTTP_X_AMZ_TARGET") or environ.get("PATH_INFO", "").startswith(API):
-            data = json.dumps({"__type": code, "message": text, "error": text}).encode()
-            return _answer(start_response, status, "application/x-amz-json-1.1", data)
-        inner = f"<Code>{code}</Code><Message>{escape(text)}</Message>"
-        if service_of(environ) == "ec2":
-            xml = f"<Response><Errors><Error>{inner}</Error></Errors><RequestID>oblako</RequestID></Response>"
-        else:
-            xml = (
-                f"<ErrorResponse><Error><Type>Sender</Type>{inner}</Error><RequestId>oblako</RequestId></ErrorResponse>"
-            )
-        return _answer(start_response, status, "text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{xml}'.encode())
+        return _answer(start_response, status, *faults.error_answer(environ, code, text))
 
 
 def _answer(start_response: StartResponse, status: str, kind: str, data: bytes) -> list[bytes]:

@@ -6,17 +6,22 @@ Sec-Fetch-Site or, without being asked first, Authorization.
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from .. import names
-from .process import API, HEADER
+from . import peers
+from .process import API, HEADER, KEY_HEADER
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", names.HOST_ALIAS, "host.containers.internal"})
 _UNSIGNED = re.compile(rb"(?:^|&)Action=AssumeRoleWith(?:SAML|WebIdentity)(?:&|$)")
-_HEADER = "HTTP_" + HEADER.upper().replace("-", "_")
+_ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
+_HEADER, _KEY_HEADER = (f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, KEY_HEADER))
+PEER = "oblako.peer"
+"""In a request's environment: whose the other end of its connection is (``peers.Peer``)."""
 
 
 def host_name(value: str) -> str:
@@ -34,15 +39,47 @@ class Guard:
     ----------
     allow_reset : bool
         Whether moto's own ``/moto-api`` may be called.
+    user : int or None
+        The one user who may call, beside root; None where the system tells no users or all may call.
+    key : str
+        The only access key that may be used; empty: any may.
     """
 
-    def __init__(self, allow_reset: bool = False) -> None:
+    def __init__(self, allow_reset: bool = False, user: int | None = None, key: str = "") -> None:
         self._allow_reset = allow_reset
+        self._user = user
+        self._key = key
         self._hosts = set(LOCAL_HOSTS)
 
     def allow_hosts(self, hosts: Iterable[str]) -> None:
         """Expect these Host names, too: the engine's bridge."""
         self._hosts.update(host.lower() for host in hosts)
+
+    def stranger(self, environ: Mapping[str, Any]) -> str:
+        """Why whoever is at the other end of the connection is refused; empty where they may ask."""
+        if self._user is None:
+            return ""
+        peer = environ.get(PEER, peers.UNKNOWN)
+        if peer in (0, self._user):
+            return ""
+        if peer == peers.INSTANCE:
+            path = environ.get("PATH_INFO", "")
+            own_api = path.startswith(API) and path != f"{API}/hello"
+            return "an instance may not call the control plane's own API." if own_api else ""
+        who = "a program that can't be told" if peer == peers.UNKNOWN else f"user {peer}"
+        return (
+            f"the control plane is user {self._user}'s and this is {who}; its user lets others in with "
+            "OBLAKO_ALLOW_OTHER_USERS=on."
+        )
+
+    def _has_key(self, environ: Mapping[str, Any]) -> bool:
+        if not self._key:
+            return True
+        given = environ.get(_KEY_HEADER) or ""
+        if not given:
+            match = _ACCESS_KEY.search(environ.get("HTTP_AUTHORIZATION", ""))
+            given = match.group(1) if match else ""
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._key.encode())
 
     def refusal(self, environ: Mapping[str, Any], body: bytes) -> str:
         """Why the request is refused; empty where it may pass."""
@@ -55,6 +92,8 @@ class Guard:
             return f"requests from the origin {origin!r} are not allowed."
         if environ.get("HTTP_SEC_FETCH_SITE") not in (None, "none", "same-origin"):
             return "requests that another site makes a browser send are not allowed."
+        if not self._has_key(environ):
+            return "the access key is not this control plane's; use the one that oblako env prints."
         path = environ.get("PATH_INFO", "")
         if path.startswith(API):
             return "" if environ.get(_HEADER) else f"this API wants the header {HEADER}."

@@ -19,14 +19,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..environment import TEST_KEY
 from ..errors import ControlPlaneError, ControlPlaneTimeout
 from ..settings import Settings
+from . import peers
 
 PROTOCOL = 1
 """Raised when the control plane's own API (not AWS's) changes; both sides must agree on it."""
 API = "/_oblako/v1"
 HEADER = "X-Oblako"
 """Sent with every call of that API: a web page can't send it to a foreign server without being refused."""
+MAX_BODY = 64 << 20
+"""Bytes that a request may have."""
+KEY_HEADER = "X-Oblako-Key"
+"""With it goes the key of the runtime file, where one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Runtime:
     version: str
     protocol: int
     host: str = "127.0.0.1"
+    key: str = ""
 
     @property
     def url(self) -> str:
@@ -93,7 +100,12 @@ def read_runtime(settings: Settings) -> Runtime | None:
     try:
         data = json.loads(settings.runtime_file.read_text())
         return Runtime(
-            int(data["pid"]), int(data["port"]), str(data["version"]), int(data["protocol"]), str(data["host"])
+            int(data["pid"]),
+            int(data["port"]),
+            str(data["version"]),
+            int(data["protocol"]),
+            str(data["host"]),
+            str(data.get("key", "")),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -147,6 +159,43 @@ def remember_port(settings: Settings, port: int) -> None:
     write_private(settings.state_dir / "port", str(port))
 
 
+def needs_key(settings: Settings) -> bool:
+    """Whether callers prove by a key whose they are: where the system does not tell it, or the user wants both."""
+    return not settings.allow_other_users and (settings.require_key or not peers.available())
+
+
+def access_key(settings: Settings) -> str:
+    """The access key id that clients use: this user's secret where one is asked for, else any will do.
+
+    Raises
+    ------
+    ControlPlaneError
+        Where it can't be written.
+    """
+    if not needs_key(settings):
+        return TEST_KEY
+    private_dir(settings.state_dir)
+    path = settings.state_dir / "access-key"
+    with contextlib.suppress(OSError):
+        text = path.read_text().strip()
+        if text:
+            return text
+    import secrets  # here, not above: most who look for the control plane need no key
+
+    text = f"OBLAKO{secrets.token_hex(16).upper()}"
+    new = path.with_name(f"access-key.{os.getpid()}.{threading.get_ident()}")
+    write_private(new, text)
+    try:
+        os.link(new, path)  # of two first kernels one takes the other's
+    except FileExistsError:
+        return path.read_text().strip()
+    except OSError:
+        new.replace(path)  # a file system without links
+    finally:
+        new.unlink(missing_ok=True)
+    return text
+
+
 def call(
     runtime: Runtime, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10
 ) -> dict[str, Any]:
@@ -163,7 +212,10 @@ def call(
     connection = http.client.HTTPConnection(runtime.host, runtime.port, timeout=timeout)
     try:
         data = None if body is None else json.dumps(body)
-        connection.request(method, API + path, data, {HEADER: str(PROTOCOL), "Content-Type": "application/json"})
+        headers = {HEADER: str(PROTOCOL), "Content-Type": "application/json"}
+        if runtime.key:
+            headers[KEY_HEADER] = runtime.key
+        connection.request(method, API + path, data, headers)
         response = connection.getresponse()
         raw = response.read()
     except TimeoutError as error:

@@ -25,7 +25,7 @@ from ..errors import EngineError, OblakoError
 from ..guest import user_data
 from ..reconcile.loop import Loop, Observation
 from ..settings import Settings
-from . import process
+from . import peers, process
 from .process import PROTOCOL, Runtime
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,20 @@ _THREADS = 48
 
 _SETTLE = 60.0
 """Seconds that a write waits for its instances, with ``OBLAKO_EC2_SYNCHRONOUS``."""
+
+
+class _Gateway(wsgi.Gateway_10):
+    """Tells the application whose the other end of the connection is; asked once for each connection."""
+
+    def get_environ(self) -> Any:
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        if peers.available():
+            # Kept with the connection: ports are used again, a connection never is.
+            connection = self.req.conn
+            if not hasattr(connection, "oblako_peer"):
+                connection.oblako_peer = peers.of(connection.socket)
+            environ["oblako.peer"] = connection.oblako_peer
+        return environ
 
 
 class Server:
@@ -76,7 +90,9 @@ class Server:
         self._loop.on_engine = self._on_engine
         self._intent.wake = self._loop.wake
         self._store.flushed = self._intent.flushed
-        self._guard = Guard(settings.allow_reset)
+        self._key = process.access_key(settings) if process.needs_key(settings) else ""
+        known = peers.available() and not settings.allow_other_users
+        self._guard = Guard(settings.allow_reset, peers.own_user() if known else None, self._key)
         self._stopping = threading.Event()
         self._api = Api(
             settings,
@@ -111,7 +127,7 @@ class Server:
         self._load()
         port = self._listen_on_loopback()
         self._loop.start()
-        self._tell_where(Runtime(os.getpid(), port, __version__, PROTOCOL))
+        self._tell_where(Runtime(os.getpid(), port, __version__, PROTOCOL, key=self._key))
         log.info(
             "control plane %s listens on http://127.0.0.1:%d, state in %s",
             self.control_plane,
@@ -214,6 +230,8 @@ class Server:
         server: Any = wsgi.Server(
             (address, port), self.app, numthreads=_THREADS, request_queue_size=256, server_name="oblako"
         )
+        server.gateway = _Gateway
+        server.max_request_body_size = process.MAX_BODY
         server.error_log = _server_log
         server.prepare()
         threading.Thread(target=server.serve, name=f"http-{address}", daemon=True).start()

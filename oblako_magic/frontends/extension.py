@@ -91,13 +91,20 @@ class Extension:
         # Whatever is wrong here, the extension loads: the first subcommand says it again, with the next step.
         try:
             endpoint, start = _control_plane()
-            self.magics.switch.on(environment.variables(endpoint, os.environ))
+            self.magics.switch.on(environment.variables(endpoint, os.environ, _access_key()))
         except (OblakoError, OSError) as error:
             print(f"oblako_magic: {error}")
             return
         print(sentence(self.magics.switch.variables))
         self._starter = threading.Thread(target=_quietly, args=(start, self.magics), name="oblako-start", daemon=True)
         self._starter.start()
+
+
+def _access_key() -> str:
+    from ..controlplane import process
+    from ..settings import Settings
+
+    return process.access_key(Settings.from_env())
 
 
 def _control_plane() -> tuple[str, Callable[[], list[tuple[str, str]]]]:
