@@ -174,6 +174,7 @@ class Connection:
     def _aws(self, operation: str, *, service: str = "ec2", **arguments: Any) -> dict[str, Any]:
         """One API call by its method's name; where the control plane has gone away it is started and asked again."""
         from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+        from botocore.parsers import ResponseParserError
 
         for attempt in (1, 2):
             client = self.get_client(service)
@@ -186,7 +187,7 @@ class Connection:
                 if attempt == 2:
                     raise ControlPlaneError("the control plane does not answer; start it with: oblako up") from error
                 self._forget()
-            except BotoCoreError as error:
+            except (BotoCoreError, ResponseParserError) as error:  # the second: an answer that was cut in its middle
                 raise AwsError(f"{error} ({operation})", operation=operation) from error
         raise AssertionError("unreachable")
 
