@@ -31,6 +31,9 @@ def snapshot(shell: Any) -> dict[str, Any]:
 
 
 def test_unload_puts_everything_back(bare_shell: Any, no_process: list[str]) -> None:
+    with capture_output():
+        # IPython registers its own %load_ext when it is first used.
+        bare_shell.run_line_magic("unload_ext", "oblako_magic")
     before = snapshot(bare_shell)
     with capture_output() as said:
         bare_shell.run_line_magic("load_ext", "oblako_magic")
