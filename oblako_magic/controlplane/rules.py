@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import instance_rules, launch_rules, request_rules, semantics
+from . import groups, instance_rules, launch_rules, request_rules, semantics
 from .capacity import Size, host_size
 
 
@@ -28,3 +28,4 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
     launch_rules.install(settings.strict, limit)
     instance_rules.install(settings.strict, limit)
     request_rules.install()
+    groups.install()

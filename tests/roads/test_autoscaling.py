@@ -142,3 +142,29 @@ def test_detached_instances_live_on(shared_control_plane: ControlPlane) -> None:
     assert runs(group.plane, free)
     group.ec2.terminate_instances(InstanceIds=[free])
     gone(group.plane, free)
+
+
+def test_members_are_registered_with_a_target_group(shared_control_plane: ControlPlane) -> None:
+    plane = shared_control_plane
+    elb, ec2 = plane.client("elbv2"), plane.client()
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    arn = elb.create_target_group(Name=f"t-{uuid.uuid4().hex[:8]}", Protocol="HTTP", Port=80, VpcId=vpc)[
+        "TargetGroups"
+    ][0]["TargetGroupArn"]
+
+    def targets() -> set[str]:
+        health = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+        return {one["Target"]["Id"] for one in health}
+
+    group = Group(plane, "template", 2)
+    group.client.attach_load_balancer_target_groups(AutoScalingGroupName=group.name, TargetGroupARNs=[arn])
+    # While they are pending: the group launches and registers in one call.
+    group.client.set_desired_capacity(AutoScalingGroupName=group.name, DesiredCapacity=3)
+    members = group.settle(3)
+    assert targets() == members
+    [outsider] = ec2.run_instances(ImageId=build.TINY_IMAGE, MinCount=1, MaxCount=1)["Instances"]
+    ec2.terminate_instances(InstanceIds=[outsider["InstanceId"]])
+    with pytest.raises(elb.exceptions.InvalidTargetException):
+        elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": outsider["InstanceId"]}])
+    group.client.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True)
+    gone(plane, *members)
