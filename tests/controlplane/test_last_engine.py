@@ -26,7 +26,9 @@ def test_the_engine_that_has_the_containers_is_the_one(
     # As if the containers were in an engine that has not come up yet, while another one answers already.
     gone = f"unix://{tmp_path / 'gone.sock'}"
     (control_plane.settings.state_dir / "engine").write_text(gone)
-    monkeypatch.delenv("OBLAKO_CONTAINER_BACKEND")
+    # Nobody names an engine, as other tests of this session do.
+    for name in ("OBLAKO_CONTAINER_BACKEND", "DOCKER_HOST", "CONTAINER_HOST"):
+        monkeypatch.delenv(name, raising=False)
     control_plane.start()
     runtime = process.find(control_plane.settings)
     assert runtime is not None
