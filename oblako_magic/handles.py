@@ -324,5 +324,4 @@ def fill_extra(instance: Instance, row: dict[str, Any]) -> None:
     instance.impaired, instance.impairment = bool(row["impaired"]), row["impaired"]
     instance.note, instance.progress, instance.user_data = row["note"], row["progress"], row["user_data"]
     instance.ports = [PortMapping(p["container_port"], p["host_port"], p["host"]) for p in row["ports"]]
-    if row["reason"]:
-        instance.reason = row["reason"]
+    instance.reason, instance.reason_code = row["reason"], row["reason_code"]

@@ -477,6 +477,7 @@ def view(instance: Any) -> dict[str, Any]:
         "user_data": mine.user_data,
         "rebooting": mine.backed and mine.want == "running" and mine.reboots > mine.reboots_done,
         "reason": instance.state_reason.message,
+        "reason_code": instance.state_reason.code,
     }
 
 
