@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from .. import names
 from ..engine import Engine, containers, images, volumes
 from ..engine import events as engine_events
-from ..errors import EngineError, EngineUnavailable, ImageError, NotFound, OblakoError
+from ..errors import EngineError, EngineUnavailable, ImageError, NotFound, OblakoError, PortTaken
 from ..model import ContainerState, Reason, StateName, Wanted
 from . import plan as planning
 from .plan import Desired
@@ -87,12 +87,6 @@ class Source(Protocol):
         """Fill in the host ports and keep them; raises ``PortTaken``."""
 
 
-@dataclass
-class _Entry:
-    due: float
-    tries: int = 0
-
-
 class Loop:
     """Runs until ``stop``.
 
@@ -132,7 +126,7 @@ class Loop:
         self._queued: set[str] = set()
         self._busy: set[str] = set()
         self._again: set[str] = set()
-        self._later: dict[str, _Entry] = {}
+        self._later: dict[str, float] = {}
         self._tries: dict[str, int] = {}
         self._down_since: dict[str, float] = {}
         self._seen_on: dict[str, Engine] = {}
@@ -235,7 +229,7 @@ class Loop:
 
     def _after(self, instance_id: str, seconds: float) -> None:
         with self._wake:
-            self._later[instance_id] = _Entry(time.monotonic() + seconds)
+            self._later[instance_id] = time.monotonic() + seconds
             self._wake.notify_all()
 
     def idle(self) -> bool:
@@ -274,11 +268,11 @@ class Loop:
                 if self._stopping:
                     return
                 now = time.monotonic()
-                for instance_id in [key for key, entry in self._later.items() if entry.due <= now]:
+                for instance_id in [key for key, due in self._later.items() if due <= now]:
                     del self._later[instance_id]
                     self._add(instance_id)
                     self._wake.notify()
-                due = min([look, *(entry.due for entry in self._later.values())])
+                due = min([look, *self._later.values()])
                 if due > now:
                     self._wake.wait(min(due - now, 1.0))
             if time.monotonic() >= look:
@@ -484,7 +478,7 @@ class Loop:
         """A launch that can't work ends terminated, a start that can't work ends stopped; both say why."""
         self._tries.pop(instance_id, None)
         self._down_since.pop(instance_id, None)
-        client = isinstance(error, ImageError) or type(error).__name__ == "PortTaken"
+        client = isinstance(error, (ImageError, PortTaken))
         reason = Reason("Client.InternalError" if client else "Server.InternalError", str(error))
         first = desired.started == 0
         state: StateName = "stopped"
