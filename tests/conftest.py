@@ -21,7 +21,7 @@ from oblako_magic.engine import Engine, build, connect
 from oblako_magic.errors import OblakoError
 from oblako_magic.settings import Settings
 from tests.support import podman
-from tests.support.plane import ControlPlane
+from tests.support.plane import ControlPlane, running
 from tests.support.sweep import PLANE, RUN, sweep
 
 IN_CI = bool(os.environ.get("CI"))
@@ -169,20 +169,8 @@ def _control_plane(engine: Engine, folder: Path, run: str) -> Iterator[ControlPl
         patch.setenv("OBLAKO_CONTAINER_BACKEND", "podman" if engine.podman else "docker")
         patch.setenv("OBLAKO_EC2_IMAGE", build.TINY_IMAGE)
         patch.setenv("OBLAKO_LABELS", f"{RUN}={run},{label}")
-        plane = ControlPlane(Settings.from_env(), engine, label)
-        try:
-            plane.start()
+        with running(ControlPlane(Settings.from_env(), engine, label)) as plane:
             yield plane
-        finally:
-            try:
-                plane.stop()
-            except OblakoError:
-                # One that does not end would hold its port and its log until somebody looks.
-                with suppress(AssertionError, OSError):
-                    plane.kill()
-                raise
-            finally:
-                sweep(engine.api, label)
 
 
 @pytest.fixture

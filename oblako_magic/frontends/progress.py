@@ -7,13 +7,13 @@ is rewritten with a carriage return on standard error; elsewhere (a file, a pipe
 
 from __future__ import annotations
 
-import contextvars
+import functools
 import sys
-import threading
 import time
 from types import TracebackType
 from typing import Any, Protocol
 
+from .cell_thread import CellThread
 from .render import progress_html
 
 MOMENT = 0.7
@@ -93,8 +93,7 @@ class Progress:
     def __init__(self, where: Sink | None, text: str) -> None:
         self._sink = where
         self._text = text
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = CellThread()
         self._began = time.monotonic()
 
     def update(self, text: str) -> None:
@@ -103,22 +102,17 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._sink is not None:
-            # The context carries which cell an ipykernel thread writes to.
-            context = contextvars.copy_context()
-            self._thread = threading.Thread(target=context.run, args=(self._run, self._sink), daemon=True)
-            self._thread.start()
+            self._thread.start(functools.partial(self._run, self._sink))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done.set()
-        if self._thread is not None:
-            self._thread.join(5)
+        self._thread.end()
 
     def _run(self, where: Sink) -> None:
         pause, shown = MOMENT, False
-        while not self._done.wait(pause):
+        while not self._thread.done.wait(pause):
             where.show(f"{self._text} ({time.monotonic() - self._began:.0f} s)")
             pause, shown = PERIOD, True
         if shown:

@@ -6,11 +6,12 @@ about ten times a second, and after :data:`SHOWN` bytes one line says that the r
 
 from __future__ import annotations
 
-import contextvars
 import sys
 import threading
 from types import TracebackType
 from typing import Literal, TextIO
+
+from .cell_thread import CellThread
 
 SHOWN = 1024 * 1024
 PERIOD = 0.1
@@ -44,10 +45,9 @@ class OutputWriter:
         self._last = ""
         self._pending: list[tuple[Which, str]] = []
         self._lock = threading.Lock()
-        self._done = threading.Event()
+        self._thread = CellThread()
         # Held now: a thread must not look sys.stdout up later, when another cell may run.
         self._streams: dict[Which, TextIO] = {"out": sys.stdout, "err": sys.stderr}
-        self._thread: threading.Thread | None = None
 
     def out(self, text: str) -> None:
         """Take a chunk of standard output."""
@@ -62,17 +62,13 @@ class OutputWriter:
         return "".join(self.kept[which])
 
     def __enter__(self) -> OutputWriter:
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._run,), daemon=True)
-        self._thread.start()
+        self._thread.start(self._run)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done.set()
-        if self._thread is not None:
-            self._thread.join(5)
+        self._thread.end()
         if self._end_line and self._last and not self._last.endswith("\n"):
             self.out("\n")
         self._flush()
@@ -96,7 +92,7 @@ class OutputWriter:
                 self._pending.append(("err", f"\n[output is shown up to {shown}; the rest is not{self._hint}]\n"))
 
     def _run(self) -> None:
-        while not self._done.wait(PERIOD):
+        while not self._thread.done.wait(PERIOD):
             self._flush()
 
     def _flush(self) -> None:

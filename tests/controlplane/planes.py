@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,9 @@ from unittest import mock
 
 from oblako_magic.controlplane import process
 from oblako_magic.engine import Engine, build
-from oblako_magic.errors import OblakoError
 from oblako_magic.settings import Settings
-from tests.support.plane import ControlPlane, eventually
-from tests.support.sweep import PLANE, RUN, sweep
+from tests.support.plane import ControlPlane, eventually, running
+from tests.support.sweep import PLANE, RUN
 
 AMI = "ami-12c6146b"
 """One of moto's own; the tests' image comes from OBLAKO_EC2_IMAGE."""
@@ -96,18 +95,8 @@ def running_plane(engine: Engine, state: Path, run: str, name: str, more: Mappin
     label = f"{PLANE}={name}"
     environ = plane_environ(engine, state, run, label, more)
     plane = Plane(Settings.from_env({**os.environ, **environ}), engine, label, environ=environ)
-    try:
-        plane.start()
+    with running(plane):
         yield plane
-    finally:
-        try:
-            plane.stop()
-        except OblakoError:
-            with suppress(AssertionError, OSError):
-                plane.kill()
-            raise
-        finally:
-            sweep(engine.api, label)
 
 
 def within(seconds: float, probe: Callable[[], Any], what: str = "") -> Any:

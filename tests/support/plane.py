@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,7 +15,9 @@ import docker.errors
 from oblako_magic import names
 from oblako_magic.controlplane import process
 from oblako_magic.engine import Engine
+from oblako_magic.errors import OblakoError
 from oblako_magic.settings import Settings
+from tests.support.sweep import sweep
 
 REGION = "us-east-1"
 T = TypeVar("T")
@@ -135,3 +137,24 @@ class ControlPlane:
                 text = self.engine.api.logs(raw["Id"], tail=lines).decode(errors="replace")
                 logs[f"{raw['Names'][0].lstrip('/')} ({raw['Status']})"] = text
         return logs
+
+
+P = TypeVar("P", bound=ControlPlane)
+
+
+@contextmanager
+def running(plane: P) -> Iterator[P]:
+    """Start a control plane; at the end stop it and remove what it made."""
+    try:
+        plane.start()
+        yield plane
+    finally:
+        try:
+            plane.stop()
+        except OblakoError:
+            # One that does not end would hold its port and its log until somebody looks.
+            with suppress(AssertionError, OSError):
+                plane.kill()
+            raise
+        finally:
+            sweep(plane.engine.api, plane.label)
