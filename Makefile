@@ -60,8 +60,9 @@ bench: $(VENV)/dev.stamp ## measure, and write docs/performance.md
 docs: $(VENV)/lab.stamp ## write docs/magics.md from the registry of subcommands
 	@$(PY) -m oblako_magic.frontends.docs > docs/magics.md.new && mv docs/magics.md.new docs/magics.md
 
-image: $(VENV)/lab.stamp ## build the base image from Debian's packages
-	@$(VENV)/bin/oblako image build
+image: $(VENV)/lab.stamp ## build the base and the notebook image from packages
+	@$(VENV)/bin/oblako image build base
+	@$(VENV)/bin/oblako image build notebook
 
 clean: ## remove caches, and what killed test runs left in the engine
 	@if [ -e $(VENV)/dev.stamp ]; then $(PY) -m tests.support.sweep; fi

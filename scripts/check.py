@@ -278,7 +278,8 @@ def main() -> int:
                 checks.simple(
                     "engine and tools", [PYTHON, "-m", "scripts.setup_engine", "--tools", *require, *pid_file]
                 )
-                checks.simple("base image", [str(Path(PYTHON).parent / "oblako"), "image", "build"])
+                for image in ("base", "notebook"):
+                    checks.simple(f"{image} image", [str(Path(PYTHON).parent / "oblako"), "image", "build", image])
             if "lint" in wanted:
                 lint(checks)
             if "packaging" in wanted:

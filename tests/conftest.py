@@ -151,6 +151,15 @@ def base_image(engine_backend: Engine) -> str:
         missing(str(error))
 
 
+@pytest.fixture(scope="session")
+def notebook_image(engine_backend: Engine) -> str:
+    """The notebook image, built where it is not here yet."""
+    try:
+        return build.build_notebook(engine_backend.api)
+    except OblakoError as error:
+        missing(str(error))
+
+
 @pytest.fixture
 def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory of this test's own; OBLAKO_STATE_DIR names it."""

@@ -102,7 +102,8 @@ def _build(engine: Engine, args: Namespace) -> str:
 
     if args.name == "tiny":
         return build.build_tiny(engine.api, force=args.force)
-    return build.build_base(engine.api, lambda line: print(line, flush=True), force=args.force)
+    make = build.build_notebook if args.name == "notebook" else build.build_base
+    return make(engine.api, lambda line: print(line, flush=True), force=args.force)
 
 
 OWN: dict[str, Command] = {
@@ -141,19 +142,22 @@ OWN: dict[str, Command] = {
         ),
         Command(
             "image",
-            "Build an image from Debian's packages, or list those that are here",
+            "Build an image from packages, or list those that are here",
             image,
             arguments=(
                 Argument("ACTION", "build or ls.", choices=("build", "ls")),
                 Argument(
                     "NAME",
-                    "base, the default image's stand-in, or tiny, of 2 MB.",
+                    "base, the default image's stand-in; notebook, with JupyterLab; or tiny, of 2 MB.",
                     required=False,
-                    choices=("base", "tiny"),
+                    choices=("base", "notebook", "tiny"),
                 ),
             ),
             options=(Option(("--force",), "Build it also where it exists."),),
-            examples=(Example(f"{PROGRAM} image build base", "For machines that can't reach a registry."),),
+            examples=(
+                Example(f"{PROGRAM} image build base", "For machines that can't reach a registry."),
+                Example(f"{PROGRAM} image build notebook --force", "JupyterLab with this version of oblako_magic."),
+            ),
             returns=False,
             offline=True,
         ),

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
 from typing import Any
 
+import docker.errors
 import pytest
 
-from oblako_magic.engine import Engine, build
+from oblako_magic import __version__
+from oblako_magic.engine import Engine, build, package, rootfs, tiny
 from oblako_magic.errors import ImageError
 from tests.support.sweep import RUN
 
@@ -34,7 +44,7 @@ def test_an_image_that_exists_is_not_built_again(engine_backend: Engine, monkeyp
     def refuse(*_: Any) -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(build, "_import", refuse)
+    monkeypatch.setattr(tiny, "import_image", refuse)
     assert build.build_tiny(engine_backend.api) == build.TINY_IMAGE
 
 
@@ -65,3 +75,138 @@ def test_a_failing_build_says_what_failed(
     with pytest.raises(ImageError, match=r"mmdebstrap ended with 25 \(no such suite\)"):
         build.build_base(engine_backend.api, lines.append, "oblako/never:latest")
     assert lines[-1] == "running apt-get update"
+
+
+def test_an_image_that_was_replaced_goes_unless_it_has_another_name(engine_backend: Engine) -> None:
+    api, name, other = engine_backend.api, "oblako/replaced:test", "oblako/replaced:kept"
+
+    def make(text: str) -> str:
+        rootfs.import_image(api, _tar(text), name, [])
+        return str(api.inspect_image(name)["Id"])
+
+    first = make("1")
+    try:
+        second = make("2")
+        api.tag(second, *other.split(":"))
+        third = make("3")
+        assert len({first, second, third}) == 3
+        assert {first, second, third} & {image["Id"] for image in api.images(all=True)} == {second, third}
+        assert api.inspect_image(other)["Id"] == second
+    finally:
+        for left in (name, other):
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                api.remove_image(left)
+
+
+def _tar(text: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        item = tarfile.TarInfo("file")
+        item.size = len(text)
+        archive.addfile(item, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def no_pip_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home without pip's and curl's configuration, and pip's environment empty."""
+    for name in [key for key in os.environ if key.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CONFIG_DIRS", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / ".config"))
+    return tmp_path
+
+
+def test_pip_of_the_build_is_led_as_pip_of_the_user(no_pip_files: Path) -> None:
+    (no_pip_files / ".config/pip").mkdir(parents=True)
+    (no_pip_files / ".config/pip/pip.conf").write_text(
+        "[global]\nindex-url = https://me:s3cret@pypi.example/simple\nextra_index_url =\n  https://a.example/simple\n"
+        "  file:///srv/pypi\ntarget = /elsewhere\ntimeout = 5\n[install]\nuser = true\n"
+    )
+    (no_pip_files / ".netrc").write_text("machine pypi.example login me password s3cret\n")
+    given = {
+        "PIP_TIMEOUT": "99",
+        "PIP_USER": "1",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "PYTHONPATH": "/x",
+        "SSL_CERT_DIR": "/y",
+    }
+    found, local = package.build_environment(given)
+    assert found == {
+        "HTTPS_PROXY": "http://proxy:3128",
+        "PIP_INDEX_URL": "https://me:s3cret@pypi.example/simple",
+        "PIP_EXTRA_INDEX_URL": "https://a.example/simple",
+        "PIP_TIMEOUT": "99",
+        "PIP_CERT": package.CERTIFICATES,
+        "SSL_CERT_FILE": package.CERTIFICATES,
+        "REQUESTS_CA_BUNDLE": package.CERTIFICATES,
+        "CURL_CA_BUNDLE": package.CERTIFICATES,
+        "OBLAKO_BUILD_NETRC": "machine pypi.example login me password s3cret\n",
+    }
+    assert local == ["file:///srv/pypi"]
+
+
+def test_the_wheel_is_this_package_without_the_control_planes_needs(tmp_path: Path) -> None:
+    wheel = package.write_wheel(tmp_path)
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        source = archive.read("oblako_magic/engine/package.py")
+        about = archive.read(f"oblako_magic-{__version__}.dist-info/METADATA").decode()
+    assert source == Path(package.__file__).read_bytes()
+    assert not [name for name in names if "__pycache__" in name]
+    needs = [line.partition(": ")[2] for line in about.splitlines() if line.startswith("Requires-Dist: ")]
+    assert [need for need in needs if need.startswith("boto3")]
+    assert not [need for need in needs if need.startswith(("moto", "cheroot")) or "extra" in need]
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    argv = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    subprocess.run(argv, check=True, env=environ, cwd=tmp_path)
+    code = "import oblako_magic; print(oblako_magic.__version__, oblako_magic.__file__)"
+    said = subprocess.run(
+        [str(python), "-c", code], check=True, env=environ, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert said.stdout.split()[0] == __version__
+    assert str(folder) in said.stdout
+
+
+def test_a_password_in_a_url_is_never_said(
+    engine_backend: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_pip_files: Path
+) -> None:
+    tool = tmp_path / "mmdebstrap"
+    tool.write_text(
+        '#!/bin/sh\necho "I: installing from $PIP_INDEX_URL" >&2\n'
+        'echo "ERROR: nothing at $PIP_INDEX_URL by $https_proxy" >&2\necho "E: hook failed" >&2\nexit 25\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:s3cret@x@pypi.example/simple")
+    monkeypatch.setenv("https_proxy", "http://me:s3cret@proxy:3128")
+    lines: list[str] = []
+    with pytest.raises(ImageError, match=r"nothing at https://\*\*\*@pypi.example/simple by") as caught:
+        build.build_notebook(engine_backend.api, lines.append, "oblako/never:latest")
+    assert lines[-1] == "installing from https://***@pypi.example/simple"
+    assert "s3cret" not in "".join(lines) + str(caught.value)
+
+
+@pytest.mark.slow
+def test_notebook_image_has_a_lab_for_ec2_user(notebook_image: str, engine_backend: Engine, run_label: str) -> None:
+    script = """
+        set -e
+        sudo -nu ec2-user bash -c 'id -u; command -v jupyter-lab git pip; cd ~/SageMaker && touch here'
+        su - ec2-user -c 'command -v jupyter'
+        sudo -u ec2-user jupyter server extension list 2>&1 | grep -c enabled
+        python -c 'import ssl, boto3, oblako_magic; print(oblako_magic.__version__)'
+        cd "$(python -c 'import jupyterlab; print(jupyterlab.__path__[0])')" && ls __pycache__/*.pyc | wc -l | tr -d ' '
+        pip check
+        ls /run /root/.netrc /root/.cache 2>/dev/null
+        """
+    _, output = _run(engine_backend, notebook_image, run_label, "bash", "-c", script)
+    words = output.split()
+    bin_ = f"{build.NOTEBOOK_HOME}/bin"
+    assert words[:5] == ["1000", f"{bin_}/jupyter-lab", "/usr/bin/git", f"{bin_}/pip", f"{bin_}/jupyter"], output
+    assert words[5:7] == ["3", __version__]
+    assert int(words[7]) > 10
+    assert words[8:] == ["No", "broken", "requirements", "found.", "/run:", "lock"], output
