@@ -7,14 +7,18 @@ fast call for. Every method raises ``OblakoError`` and its kin, one sentence eac
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import names
 from .errors import AwsError, OblakoError, WaitError
 from .handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
 from .inside import Inside
+
+if TYPE_CHECKING:
+    from .notebooks import Notebooks
 
 __all__ = ["Check", "Ec2", "ExecResult", "Instance", "InstanceList", "Orphan", "Report", "Stats", "Status"]
 
@@ -33,6 +37,13 @@ class Ec2(Inside):
     -----
     The control plane is started on first need (design, "The way data flows"). May be used from several threads.
     """
+
+    @functools.cached_property
+    def notebooks(self) -> Notebooks:
+        """Notebook instances: JupyterLab in instances of their own (SageMaker's API)."""
+        from .notebooks import Notebooks
+
+        return Notebooks(self)
 
     def images(self) -> list[dict[str, Any]]:
         """The AMIs that stand for container images: the catalog's and the user's own.

@@ -39,6 +39,11 @@ TAG_PUBLISH: Final = "oblako:publish"
 TAG_BACKED: Final = "oblako:backed"
 """Instance tags that any AWS client may set at launch: the container image, its command (JSON list),
 ports to publish (``8080:80,8888``), and ``false`` for an instance without a container."""
+TAG_ENV: Final = "oblako:env"
+TAG_LIFETIME: Final = "oblako:lifetime"
+TAG_IDLE: Final = "oblako:idle"
+"""Further tags of notebook instances: environment (a JSON object), and seconds after which one is stopped: since
+its start, and without activity."""
 
 
 def container_name(instance_id: str) -> str:
