@@ -19,7 +19,7 @@ from .cli_commands import OWN, PROGRAM
 from .dispatch import perform
 from .failures import internal, sentence
 from .parser import HelpRequested, find_command, help_text, parse, split_tail
-from .registry import Command, commands, for_terminal
+from .registry import Command, commands, for_terminal, overview_rows
 from .results import JsonText
 from .session import Preferences, Session
 
@@ -79,8 +79,13 @@ def _main(words: list[str]) -> int:
 
         print(f"{PROGRAM} {__version__}")
         return 0
-    command = find_command(words[0], PROGRAM, subcommands())
-    rest, tail = words[1:], None
+    following = iter(words[1:])
+    try:
+        command = find_command(words[0], PROGRAM, subcommands(), following)
+    except HelpRequested as asked:
+        print(_terminal(str(asked)))
+        return 0
+    rest, tail = list(following), None
     if command.tail:
         own, dashes = split_tail(command, rest)
         # One word is a shell command, as a quoted pipe is; several are a program and its arguments.
@@ -116,13 +121,13 @@ def _connect() -> Any:
 
 def overview_text() -> str:
     """What ``oblako`` alone prints."""
-    known = subcommands()
-    width = max(map(len, known))
+    rows = overview_rows(subcommands())
+    width = max(map(len, rows))
     return "\n".join(
         [
             f"usage: {PROGRAM} [--debug] SUBCOMMAND ...    {PROGRAM} SUBCOMMAND --help documents every option",
             "",
-            *(f"  {name.ljust(width)}  {command.summary}" for name, command in known.items()),
+            *(f"  {name.ljust(width)}  {summary}" for name, summary in rows.items()),
         ]
     )
 
@@ -131,6 +136,8 @@ def shown(value: Any) -> str:
     """A result as plain text."""
     # Imported here: help needs none of it.
     from ..handles import Instance, InstanceList, Report, Status
+    from ..notebooks import Notebook, NotebookLink, NotebookList
+    from . import render_notebooks
     from .outcome import Outcome
 
     if value is None or isinstance(value, Outcome):
@@ -140,6 +147,9 @@ def shown(value: Any) -> str:
         InstanceList: render.instances_text,
         Status: render.status_text,
         Report: render.report_text,
+        Notebook: render_notebooks.notebook_text,
+        NotebookList: render_notebooks.notebooks_text,
+        NotebookLink: render_notebooks.link_text,
     }
     for kind, text in kinds.items():
         if isinstance(value, kind):

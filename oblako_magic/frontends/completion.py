@@ -13,20 +13,27 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from ..catalog import AMIS
 from ..names import BASE_IMAGE, DEFAULT_IMAGE
-from .registry import Argument, Command, Option, commands
+from .registry import GROUPS, Argument, Command, Option, commands, members, overview_rows
 
 IDENTIFIER = "oblako_magic.ec2"
 _LINE = re.compile(r"^\s*(?:[\w.,\s\[\]\"']+=\s*)?%{1,2}ec2[ \t]+(?P<rest>.*)$")
 Known = Callable[[], "list[tuple[str, str]]"]
+Names = Callable[[], "list[str]"]
 
 
-def matcher(known: Known) -> Any:
+def _nothing() -> list[str]:
+    return []
+
+
+def matcher(known: Known, notebooks: Names = _nothing) -> Any:
     """A matcher for ``IPCompleter.custom_matchers``.
 
     Parameters
     ----------
     known : callable
         Gives the ids and names of the instances last seen.
+    notebooks : callable
+        Gives the names of the notebook instances last seen.
     """
 
     def ec2_matcher(context: CompletionContext) -> dict[str, Any]:
@@ -35,7 +42,7 @@ def matcher(known: Known) -> Any:
         if match is None or ("%%" in match[0][: match.start("rest")] and context.cursor_line > 0):
             return {"completions": []}
         *words, fragment = re.split(r"\s+", match["rest"])
-        found = complete(words, fragment, known)
+        found = complete(words, fragment, known, notebooks)
         return {
             "completions": [SimpleCompletion(text=text, type="magic") for text in found],
             "suppress": bool(found),
@@ -46,11 +53,15 @@ def matcher(known: Known) -> Any:
     return mark(ec2_matcher)
 
 
-def complete(words: list[str], fragment: str, known: Known) -> list[str]:
+def complete(words: list[str], fragment: str, known: Known, notebooks: Names = _nothing) -> list[str]:
     """What the word that begins with ``fragment`` may be, after these words."""
     words = [word for word in words if word not in {"", "--debug"}]
     if not words:
-        return _starting(fragment, [*commands(), "--debug", "--help"])
+        return _starting(fragment, [*overview_rows(commands()), "--debug", "--help"])
+    if words[0] in GROUPS:
+        if len(words) == 1:
+            return _starting(fragment, [*members(words[0], commands()), "--help"])
+        words = [" ".join(words[:2]), *words[2:]]
     command = commands().get(words[0])
     if command is None:
         return []
@@ -59,11 +70,11 @@ def complete(words: list[str], fragment: str, known: Known) -> list[str]:
     if command.tail and positional > 1:
         return []
     if option is not None:
-        return _starting(fragment, _values(option, known))
+        return _starting(fragment, _values(option, known, notebooks))
     if fragment.startswith("-"):
         return _starting(fragment, _flags(command, before))
     argument = _argument(command, positional)
-    return _starting(fragment, _values(argument, known)) if argument is not None else []
+    return _starting(fragment, _values(argument, known, notebooks)) if argument is not None else []
 
 
 def _place(command: Command, words: Iterable[str]) -> tuple[int, Option | None]:
@@ -97,7 +108,7 @@ def _flags(command: Command, before: list[str]) -> list[str]:
     ]
 
 
-def _values(thing: Argument | Option, known: Known) -> list[str]:
+def _values(thing: Argument | Option, known: Known, notebooks: Names) -> list[str]:
     if thing.choices:
         return list(thing.choices)
     if thing.completes in {"instances", "targets"}:
@@ -105,6 +116,8 @@ def _values(thing: Argument | Option, known: Known) -> list[str]:
         seen = known()
         names = [f"{name}{mark}" for _, name in seen if name and " " not in name]
         return [*names, *(f"{instance_id}{mark}" for instance_id, _ in seen), *(["@last"] if not mark else [])]
+    if thing.completes == "notebooks":
+        return [*notebooks(), "@last"]
     if thing.completes == "images":
         return [DEFAULT_IMAGE, BASE_IMAGE, *(ami.image for ami in AMIS)]
     if thing.completes == "filters":

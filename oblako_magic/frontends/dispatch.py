@@ -46,8 +46,8 @@ def run_line(session: Session, line: str, overview: Callable[[Session], Any]) ->
         return None if silent else overview(session)
     if first.text in {"--help", "-h", "help"}:
         return Text(overview_text())
-    command = find_command(first.text)
     try:
+        command = find_command(first.text, more=(word.text for word in stream))
         if command.tail:
             rest, session = _with_tail(command, session, line, first)
         else:

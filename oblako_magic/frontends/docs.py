@@ -31,7 +31,7 @@ def markdown() -> str:
     """The whole page."""
     known = commands()
     table = ["| subcommand | what it does |", "| --- | --- |"]
-    table += [f"| [`{name}`](#{name}) | {command.summary} |" for name, command in known.items()]
+    table += [f"| [`{name}`](#{name.replace(' ', '-')}) | {command.summary} |" for name, command in known.items()]
     return "\n".join([_HEAD, *table, "", *(_section(command) for command in known.values())]).rstrip() + "\n"
 
 

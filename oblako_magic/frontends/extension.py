@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import environment
 from ..errors import OblakoError
-from . import completion, render
+from . import completion, render, render_notebooks
 from .magic import Ec2Magics, document
 from .switch import sentence
 
@@ -37,6 +37,18 @@ FORMATTERS: tuple[tuple[str, Callable[[Any], str], Callable[[Any], str] | None],
     ("oblako_magic.handles.Status", render.status_text, render.status_html),
     ("oblako_magic.handles.Report", render.report_text, render.report_html),
     ("oblako_magic.handles.ExecResult", _exec_text, None),
+    (
+        "oblako_magic.notebooks.handles.Notebook",
+        render_notebooks.notebook_text,
+        render_notebooks.notebook_html,
+    ),
+    (
+        "oblako_magic.notebooks.handles.NotebookList",
+        render_notebooks.notebooks_text,
+        render_notebooks.notebooks_html,
+    ),
+    ("oblako_magic.notebooks.handles.NotebookLink", render_notebooks.link_text, render_notebooks.link_html),
+    ("oblako_magic.notebooks.handles.Embedded", render_notebooks.embedded_text, render_notebooks.embedded_html),
 )
 """How the values of ``handles`` look: by name, so that loading doesn't import them."""
 
@@ -48,7 +60,7 @@ class Extension:
         self.shell = shell
         document()
         self.magics = Ec2Magics(shell)
-        self._matcher = completion.matcher(self.magics.known)
+        self._matcher = completion.matcher(self.magics.known, self.magics.known_notebooks)
         self._starter: threading.Thread | None = None
         self._formats: list[tuple[str, str, Any]] = []
 

@@ -70,6 +70,10 @@ class Ec2Magics(Magics):
         """Ids and names for completion: of what was seen last, or when the extension was loaded."""
         return (self._ec2.cached() if self._ec2 is not None else []) or self.seen
 
+    def known_notebooks(self) -> list[str]:
+        """Names of notebook instances for completion."""
+        return self._ec2.notebooks.cached() if self._ec2 is not None else []
+
     def close(self) -> None:
         """Stop what runs in the background and put the environment back."""
         for job in self.jobs:

@@ -6,14 +6,14 @@ import argparse
 import difflib
 import textwrap
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
 from ..model import parse_publish
-from .registry import Command, Option, commands
+from .registry import GROUPS, Command, Group, Option, commands, members, overview_rows
 
 MAGIC = "%ec2"
 
@@ -95,19 +95,38 @@ def variable(text: str) -> str:
 # -- parsing -----------------------------------------------------------------------------------------------
 
 
-def find_command(name: str, prefix: str = MAGIC, known: Mapping[str, Command] | None = None) -> Command:
+def find_command(
+    name: str, prefix: str = MAGIC, known: Mapping[str, Command] | None = None, more: Iterator[str] | None = None
+) -> Command:
     """The subcommand of that name; among all of the registry unless told otherwise.
+
+    Parameters
+    ----------
+    name, prefix, known
+    more : iterator of str, optional
+        The words after the name: where it is a group's, the next one is taken.
 
     Raises
     ------
     UsageError
         Where there is none; names the nearest.
+    HelpRequested
+        For a group's ``--help``.
     """
     known = commands() if known is None else known
+    if name in GROUPS and members(name, known):
+        inner = members(name, known)
+        second = next(more or iter(()), GROUPS[name].default)
+        if second in {"--help", "-h", "help"}:
+            raise HelpRequested(group_text(GROUPS[name], inner, prefix))
+        name, prefix, known = second, f"{prefix} {name}", inner
+    else:
+        known = {word: command for word, command in known.items() if not command.group}
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, 1)
-    guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+    words = [*known, *GROUPS] if " " not in prefix else [*known]
+    near = difflib.get_close_matches(name, words, 1)
+    guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(words)}."
     raise UsageError(f"{prefix} has no subcommand {_short(name)!r}; {guess}")
 
 
@@ -227,16 +246,17 @@ def help_text(command: Command, prefix: str = MAGIC) -> str:
 def overview_text(prefix: str = MAGIC) -> str:
     """The help of the magic itself."""
     known = commands()
+    bodies = ", ".join(command.name for command in known.values() if command.cell)
     return "\n".join(
         [
             "Real machines on a local EC2: every instance is a container.",
             "",
             f"  {prefix}                    a short overview of what there is",
             f"  {prefix} SUBCOMMAND ...     see below; {prefix} SUBCOMMAND --help documents every option",
-            f"  %{prefix} SUBCOMMAND ...    with a cell: {', '.join(c.name for c in known.values() if c.cell)}",
+            f"  %{prefix} SUBCOMMAND ...    with a cell: {bodies}",
             "",
             "Subcommands:",
-            *_rows((name, command.summary + ".") for name, command in known.items()),
+            *_rows((name, summary + ".") for name, summary in overview_rows(known).items()),
             "",
             "TARGET is an instance id or the beginning of one, a Name tag, a pattern such as web-*, or @last.",
             "{expr} and $name on the line stand for the values of your variables; in a cell's body nothing is touched.",
@@ -247,6 +267,23 @@ def overview_text(prefix: str = MAGIC) -> str:
             f"  web = {prefix} run --name web --publish 80",
             f"  {prefix} exec web uname -a",
             f"  {prefix} terminate web",
+        ]
+    )
+
+
+def group_text(group: Group, inner: Mapping[str, Command], prefix: str = MAGIC) -> str:
+    """The help of a group: its subcommands."""
+    return "\n".join(
+        [
+            f"{prefix} {group.name} SUBCOMMAND ...",
+            "",
+            f"{group.summary}.",
+            "",
+            f"  {prefix} {group.name} alone is {group.name} {group.default}; "
+            f"{prefix} {group.name} SUBCOMMAND --help documents every option.",
+            "",
+            "Subcommands:",
+            *_rows((name, command.summary + ".") for name, command in inner.items()),
         ]
     )
 

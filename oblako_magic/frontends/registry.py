@@ -8,7 +8,7 @@ everything is documented all read it, so none of them can fall behind. To add a 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 Handler: TypeAlias = "Callable[[Session, Namespace], Any]"
-Completes = Literal["", "instances", "targets", "images", "filters"]
+Completes = Literal["", "instances", "targets", "images", "filters", "notebooks"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class Command:
     Parameters
     ----------
     name : str
+        Two words for a member of a group: ``notebook run``.
     summary : str
         One sentence without a full stop's worth of detail: the row in the overview.
     handler : callable
@@ -147,9 +148,33 @@ class Command:
     offline: bool = False
 
     @property
+    def group(self) -> str:
+        """The group that it belongs to; empty for most."""
+        group, blank, _ = self.name.partition(" ")
+        return group if blank else ""
+
+    @property
     def all_options(self) -> tuple[Option, ...]:
         """The own options and those that every subcommand has."""
         return (*self.options, *(RESULT_OPTIONS if self.returns else ()), HELP_OPTION)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Subcommands about one kind of thing, called as ``%ec2 GROUP SUBCOMMAND``.
+
+    Parameters
+    ----------
+    name : str
+    summary : str
+        The row in the overview; as a command's.
+    default : str
+        What the group's name alone does.
+    """
+
+    name: str
+    summary: str
+    default: str
 
 
 def for_terminal(command: Command) -> Command:
@@ -166,6 +191,9 @@ JSON_OPTION = Option(("--json",), "Give the result as JSON text.")
 RESULT_OPTIONS = (OUTPUT_OPTION, JSON_OPTION)
 
 REGISTRY: dict[str, Command] = {}
+GROUPS: dict[str, Group] = {
+    group.name: group for group in (Group("notebook", "JupyterLab in instances of their own (SageMaker)", "ls"),)
+}
 
 
 def command(
@@ -191,6 +219,8 @@ def command(
 ORDER = (
     "run", "ls", "show", "stop", "start", "reboot", "terminate", "wait", "exec", "logs", "console", "stats",
     "ports", "cp", "images", "env", "status", "doctor", "client", "stack",
+    "notebook run", "notebook ls", "notebook open", "notebook url", "notebook stop", "notebook start",
+    "notebook terminate", "notebook update",
 )  # fmt: skip
 """The order of the overview and of the docs: the way of an instance first, then what surrounds it."""
 
@@ -202,3 +232,20 @@ def commands() -> dict[str, Command]:
 
     rank = {name: number for number, name in enumerate(ORDER)}
     return dict(sorted(REGISTRY.items(), key=lambda item: rank.get(item[0], len(rank))))
+
+
+def members(group: str, known: Mapping[str, Command]) -> dict[str, Command]:
+    """The subcommands of a group by their second word."""
+    return {name.partition(" ")[2]: command for name, command in known.items() if command.group == group}
+
+
+def overview_rows(known: Mapping[str, Command]) -> dict[str, str]:
+    """First words and what they do, in the order to show them; a group is one of them."""
+    return {
+        command.group or name: _group_row(command.group, known) if command.group else command.summary
+        for name, command in known.items()
+    }
+
+
+def _group_row(group: str, known: Mapping[str, Command]) -> str:
+    return f"{GROUPS[group].summary}: {', '.join(members(group, known))}"

@@ -25,7 +25,7 @@ COLOURS: Mapping[str, str] = {
     "stopped": "var(--jp-ui-font-color2, #757575)",
     "terminated": "var(--jp-ui-font-color3, #9e9e9e)",
 }
-_WRONG = "var(--jp-error-color1, #d32f2f)"
+WRONG = "var(--jp-error-color1, #d32f2f)"
 _FAINT = "color: var(--jp-ui-font-color2, #757575);"
 _BOX = "font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size: var(--jp-ui-font-size1, 13px);"
 _CELL = "text-align: left; padding: 3px 12px 3px 0; vertical-align: top; white-space: nowrap;"
@@ -99,6 +99,11 @@ def progress_html(text: str) -> str:
     return f'<span class="oblako-progress" style="{_BOX} {_FAINT}">{escape(text)}</span>'
 
 
+def faint_html(text: str) -> Html:
+    """A remark, or that there is nothing."""
+    return Html(f'<span style="{_BOX} {_FAINT}">{escape(text)}</span>')
+
+
 def pre_html(text: str) -> Html:
     """Text as it is."""
     return Html(f'<pre style="{_CODE} margin: 0; white-space: pre-wrap;">{escape(text)}</pre>')
@@ -122,7 +127,7 @@ def _plain(value: object) -> str:
 
 def state_html(state: str, *, wrong: bool = False) -> Html:
     """A state with its coloured dot; the word is there for those who don't see colours."""
-    colour = _WRONG if wrong else COLOURS.get(state, COLOURS["stopped"])
+    colour = WRONG if wrong else COLOURS.get(state, COLOURS["stopped"])
     return Html(f'<span style="color: {colour};" aria-hidden="true">●</span> {escape(state)}')
 
 
@@ -157,10 +162,11 @@ def remarks(instances: Sequence[Instance]) -> list[str]:
         text = remark(machine)
         if text:
             about.setdefault(text, []).append(machine.name or machine.id)
-    return [f"{_few(list(dict.fromkeys(whom)))}: {text}" for text, whom in about.items()]
+    return [f"{few(list(dict.fromkeys(whom)))}: {text}" for text, whom in about.items()]
 
 
-def _few(whom: Sequence[str]) -> str:
+def few(whom: Sequence[str]) -> str:
+    """Names for a line, not too many of them."""
     return ", ".join(whom[:4]) + (f" and {len(whom) - 4} more" if len(whom) > 4 else "")
 
 
@@ -170,7 +176,7 @@ INSTANCE_HEADERS = ("Name", "Instance", "State", "Type", "Image", "Address", "Po
 def instances_html(instances: Sequence[Instance]) -> str:
     """A table of instances."""
     if not instances:
-        return f'<span style="{_BOX} {_FAINT}">no instances</span>'
+        return faint_html("no instances")
     return table_html(
         INSTANCE_HEADERS,
         [
@@ -360,7 +366,7 @@ def report_text(report: Report) -> str:
 def report_html(report: Report) -> str:
     """What the doctor found."""
     rows = [
-        (Html(f'<span style="color: {COLOURS["running"] if check.ok else _WRONG};">{word}</span>'), *rest)
+        (Html(f'<span style="color: {COLOURS["running"] if check.ok else WRONG};">{word}</span>'), *rest)
         for check in report.checks
         for word, *rest in [_check_row(check)]
     ]

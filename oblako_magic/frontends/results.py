@@ -16,7 +16,7 @@ from . import render
 from .stream import SHOWN
 
 if TYPE_CHECKING:
-    from ..handles import Instance, InstanceList, Stats, Status
+    from ..handles import Instance, Stats, Status
 
 
 class _Shown:
@@ -115,7 +115,7 @@ class StatsList(_Shown, list["Stats"]):
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What was done to one instance."""
+    """What was done to one instance, or to a notebook, which has no id."""
 
     id: str
     name: str
@@ -125,13 +125,13 @@ class Change:
 
     def __str__(self) -> str:
         what = f"{self.before} -> {self.after}" if self.before != self.after else f"{self.after} already"
-        return f"{self.id} {self.name}".rstrip() + f": {self.remark or what}"
+        return f"{self.id} {self.name}".strip() + f": {self.remark or what}"
 
 
 class Changes(_Shown, list[Change]):
     """What was done to several instances, one line each; ``instances`` are their handles."""
 
-    def __init__(self, changes: Iterable[Change], instances: InstanceList) -> None:
+    def __init__(self, changes: Iterable[Change], instances: Sequence[Any]) -> None:
         super().__init__(changes)
         self.instances = instances
 
@@ -197,12 +197,12 @@ def _named(things: Any, key: str, value: str) -> list[tuple[str, object]]:
 
 
 def to_plain(value: Any) -> Any:
-    """A result as what JSON can hold; private attributes are left out."""
+    """A result as what JSON can hold, without what its ``repr`` leaves out: the way back to the cloud."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {
             field.name: to_plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
-            if field.name[0] != "_"
+            if field.repr and field.name[0] != "_"
         }
         # A port's link is what a reader of the JSON wants of it.
         return {**fields, "url": value.url} if hasattr(value, "url") else fields

@@ -94,6 +94,13 @@ class Session:
         where = progress.sink(self.shell) if self.preferences.progress else None
         return progress.Progress(where, text)
 
+    def show(self, value: Any) -> None:
+        """Display a value beside the result, at once."""
+        from IPython import display as ipython_display
+
+        display: Any = ipython_display.display
+        display(value)
+
     def writer(self, *, keep: bool = False, hint: str = "") -> stream.OutputWriter:
         """Where a command's output goes."""
         # IPython in a terminal writes its "Out[1]:" below; a notebook has its own place for that.

@@ -16,6 +16,7 @@ from .look import OnChange, each
 from .make import Make
 
 _FINAL = {"start": "InService", "stop": "Stopped"}
+_UNDER_WAY = {"start": ("InService", "Pending"), "stop": ("Stopped", "Stopping")}
 Action = Literal["start", "stop", "terminate"]
 
 
@@ -65,10 +66,9 @@ class Notebooks(Make):
         if action == "terminate":
             return self._terminate(notebooks, wait, timeout, on_change)
         self.refresh(notebooks)
-        final = _FINAL[action]
-        operation = f"{action}_notebook_instance"
-        # As with EC2: what is there already is no failure.
-        open_ = [notebook for notebook in notebooks if notebook.status != final]
+        final, operation = _FINAL[action], f"{action}_notebook_instance"
+        # As with EC2: what is there already, or on its way, is no failure.
+        open_ = [notebook for notebook in notebooks if notebook.status not in _UNDER_WAY[action]]
         failures = each(lambda notebook: self._aws(operation, NotebookInstanceName=notebook.name), open_)
         self.refresh(notebooks)
         if failures:

@@ -11,6 +11,8 @@ from typing import Any
 from oblako_magic.errors import OblakoError, TargetError
 from oblako_magic.handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
 from oblako_magic.model import PortMapping, parse_publish
+from oblako_magic.notebooks import Notebooks
+from tests.support.fake_sagemaker import FakeSageMaker
 
 _EMPTY = {"str": "", "bool": False, "int": 0, "list": [], "dict": {}}
 DONE = {"start": "running", "stop": "stopped", "reboot": "running", "terminate": "terminated"}
@@ -55,6 +57,8 @@ class FakeEc2:
             ExecResult(0, "hello\n", ""),
         )[1]
         self.engine = "Docker 20.10.24"
+        self.sagemaker: Any = FakeSageMaker()
+        self.notebooks = Notebooks(self.sagemaker)
 
     def _called(self, name: str, details: Any = None) -> None:
         self.calls.append((name, details))

@@ -30,7 +30,7 @@ def test_every_subcommand_argument_and_option_is_documented(command: Command) ->
         assert all(flag in text for flag in option.flags)
     for argument in command.arguments:
         assert argument.name in text
-    assert command.name in overview_text()
+    assert (command.group or command.name) in overview_text()
 
 
 @ALL
@@ -39,8 +39,10 @@ def test_every_subcommand_has_examples_that_parse(command: Command) -> None:
     for example in command.examples:
         assert example.says.endswith(".")
         line = re.sub(r"^(\w+ = )?%{1,2}ec2 ", "", example.line)
-        rest = [word.text for word in words(line)][1:]
-        assert line.split()[0] == command.name
+        name = command.name.split()
+        found = [word.text for word in words(line)]
+        assert found[: len(name)] == name
+        rest = found[len(name) :]
         parse(command, rest[: split_tail(command, rest)[0]] if command.tail else rest)
         assert bool(example.body) == example.line.startswith("%%")
     assert not command.cell or any(example.body for example in command.examples)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from IPython.core.error import UsageError
 
@@ -18,6 +19,8 @@ from ..session import Session
 
 if TYPE_CHECKING:
     from ...handles import Instance, InstanceList
+
+T = TypeVar("T")
 
 TARGET = Argument(
     "TARGET", "Instance id or its beginning, Name tag, a pattern such as web-*, or @last.", completes="targets"
@@ -62,10 +65,50 @@ def limit(session: Session, args: Namespace) -> dict[str, Any]:
     return {"timeout": timeout} if timeout else {}
 
 
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """How one kind of handles is spoken of while it is waited for.
+
+    Parameters
+    ----------
+    watched : callable
+        The line of the wait.
+    several : callable
+        Makes the list of handles of its kind.
+    stands : callable
+        A handle and how it stands, for a sentence.
+    again : callable
+        The subcommand that shows how they stand; gets the handles, of which there may be none.
+    """
+
+    watched: Callable[[Sequence[T]], str]
+    several: Callable[[Sequence[T]], Any]
+    stands: Callable[[T], str]
+    again: Callable[[Sequence[T]], str]
+
+    def handle(self, things: Sequence[T]) -> Any:
+        """What the user gets of them: the one, or the list."""
+        return things[0] if len(things) == 1 else self.several(things)
+
+
+def _instance_list(machines: Sequence[Instance]) -> InstanceList:
+    from ...handles import InstanceList
+
+    return InstanceList(machines)
+
+
+INSTANCES: Kind[Instance] = Kind(
+    render.watched,
+    _instance_list,
+    lambda machine: f"{render.label(machine)} ({machine.state})",
+    lambda seen: f"{MAGIC} show {seen[0].id} shows how it stands" if seen else f"{MAGIC} ls shows what there is",
+)
+
+
 @contextmanager
-def waiting(
-    session: Session, text: str, machines: Sequence[Instance] = ()
-) -> Iterator[Callable[[Sequence[Instance]], None]]:
+def watching(
+    session: Session, text: str, kind: Kind[T], things: Sequence[T] = ()
+) -> Iterator[Callable[[Sequence[T]], None]]:
     """Show progress, and let an interrupt stop the waiting only.
 
     Yields
@@ -73,30 +116,30 @@ def waiting(
     callable
         The ``on_change`` of the call to ``Ec2``; it also keeps the handles for ``-o`` in case of a failure.
     """
-    seen: list[Instance] = list(machines)
+    seen: list[T] = list(things)
     if seen:
-        session.partial = _handle(seen)
+        session.partial = kind.handle(seen)
     with session.progress(text) as line:
 
-        def on_change(instances: Sequence[Instance]) -> None:
-            seen[:] = instances
-            session.partial = _handle(seen)
-            line.update(f"{text}: {render.watched(seen)}")
+        def on_change(changed: Sequence[T]) -> None:
+            seen[:] = changed
+            session.partial = kind.handle(seen)
+            line.update(f"{text}: {kind.watched(seen)}")
 
         try:
             yield on_change
         except KeyboardInterrupt:
-            what = ", ".join(f"{render.label(machine)} ({machine.state})" for machine in seen)
-            again = f"; {MAGIC} show {seen[0].id} shows how it stands" if seen else f"; {MAGIC} ls shows what there is"
+            what = ", ".join(map(kind.stands, seen[:6])) + (f" and {len(seen) - 6} more" if len(seen) > 6 else "")
             raise Interrupted(
-                f"stopped waiting{' for ' + what if what else ''}; what was begun goes on{again}."
+                f"stopped waiting{' for ' + what if what else ''}; what was begun goes on; {kind.again(seen)}."
             ) from None
 
 
-def _handle(machines: Sequence[Instance]) -> Instance | InstanceList:
-    from ...handles import InstanceList
-
-    return machines[0] if len(machines) == 1 else InstanceList(machines)
+def waiting(
+    session: Session, text: str, machines: Sequence[Instance] = ()
+) -> AbstractContextManager[Callable[[Sequence[Instance]], None]]:
+    """Show progress of instances, and let an interrupt stop the waiting only; as ``watching``."""
+    return watching(session, text, INSTANCES, machines)
 
 
 def read_file(path: str, what: str) -> str:
