@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from oblako_magic.errors import OblakoError, TargetError
 from oblako_magic.handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
@@ -57,8 +57,8 @@ class FakeEc2:
             ExecResult(0, "hello\n", ""),
         )[1]
         self.engine = "Docker 20.10.24"
-        self.sagemaker: Any = FakeSageMaker()
-        self.notebooks = Notebooks(self.sagemaker)
+        self.sagemaker = FakeSageMaker()
+        self.notebooks = Notebooks(cast(Any, self.sagemaker))
 
     def _called(self, name: str, details: Any = None) -> None:
         self.calls.append((name, details))

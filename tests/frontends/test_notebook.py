@@ -23,7 +23,7 @@ from tests.support.fake_sagemaker import FakeSageMaker
 
 @pytest.fixture
 def sagemaker(cloud: FakeEc2) -> FakeSageMaker:
-    return cloud.sagemaker  # type: ignore[no-any-return]
+    return cloud.sagemaker
 
 
 @pytest.fixture(autouse=True)
@@ -31,17 +31,23 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Notebooks, "login_url", lambda self, notebook: f"{notebook.url}?token=secret")
 
 
+@pytest.fixture
+def shown(shell: Any) -> Any:
+    """What a notebook stores of a value: its representations by their types."""
+    return lambda value: shell.display_formatter.format(value)[0]
+
+
 def links(page: str) -> list[str]:
     return re.findall(r'<a href="([^"]*)" target="_blank" rel="noopener noreferrer"', page)
 
 
 class TestRun:
-    def test_the_handle_shows_a_link_that_holds_no_token(self, cell: Any) -> None:
+    def test_the_handle_shows_a_link_that_holds_no_token(self, cell: Any, shown: Any) -> None:
         ran = cell("lab = %ec2 notebook run lab --type ml.m5.large --volume-size 7\nlab")
         assert isinstance(ran.value, Notebook)
         assert (ran.value.type, ran.value.volume_size) == ("ml.m5.large", 7)
-        shown = ran.displayed[-1] if ran.displayed else {}
-        page, text = shown["text/html"], shown["text/plain"]
+        data = shown(ran.value)
+        page, text = data["text/html"], data["text/plain"]
         [link] = links(page)
         assert link.startswith("http://127.0.0.1:41234/_oblako/open/")
         assert "within 5 minutes" in page
@@ -50,9 +56,9 @@ class TestRun:
         assert "/_oblako/" not in text
         assert "token" not in page + text
 
-    def test_each_look_has_a_new_link(self, cell: Any) -> None:
-        pages = [cell("%ec2 notebook run lab").displayed, cell("%ec2 notebook ls lab").displayed]
-        first, second = (links(shown[-1]["text/html"]) for shown in pages)
+    def test_each_look_has_a_new_link(self, cell: Any, shown: Any) -> None:
+        lab = cell("%ec2 notebook run lab").value
+        first, second = links(shown(lab)["text/html"]), links(shown(lab)["text/html"])
         assert len(first) == len(second) == 1
         assert first != second
 
@@ -82,14 +88,14 @@ class TestRun:
         assert cell(f"%ec2 notebook run lab --lifecycle {path}").error is None
         assert len(sagemaker.configs) == 1
 
-    def test_a_class(self, cell: Any, tmp_path: Path) -> None:
+    def test_a_class(self, cell: Any, shown: Any, tmp_path: Path) -> None:
         path = tmp_path / "class.csv"
         ran = cell(f"%ec2 notebook run class --count 3 --csv {path}")
         assert isinstance(ran.value, NotebookList)
         assert ran.value.names == ["class-01", "class-02", "class-03"]
-        page = ran.displayed[-1]["text/html"]
-        assert len(set(links(page))) == 3
-        assert "token" not in page + ran.displayed[-1]["text/plain"]
+        data = shown(ran.value)
+        assert len(set(links(data["text/html"]))) == 3
+        assert "token" not in data["text/html"] + data["text/plain"]
         rows = [*csv.DictReader(path.read_text().splitlines())]
         assert [row["login_url"] for row in rows] == [
             f"http://127.0.0.1:{20000 + n}/lab?token=secret" for n in range(3)
@@ -155,33 +161,42 @@ class TestOthers:
         sagemaker.put("class-01")
         sagemaker.put("class-02", "Stopped")
 
-    def test_the_group_alone_lists(self, cell: Any) -> None:
+    def test_the_group_alone_lists(self, cell: Any, shown: Any) -> None:
         assert cell("%ec2 notebook").value.names == ["class-01", "class-02"]
-        [shown] = cell("%ec2 notebook ls").displayed
-        assert len(links(shown["text/html"])) == 1, "the stopped one has none"
+        page = shown(cell("%ec2 notebook ls").value)["text/html"]
+        assert len(links(page)) == 1, "the stopped one has none"
         assert cell("%ec2 notebook ls 'class-*1'").value.names == ["class-01"]
         rows = json.loads(cell("%ec2 notebook ls --json").value)
         assert [(row["name"], row["status"]) for row in rows] == [("class-01", "InService"), ("class-02", "Stopped")]
 
-    def test_ls_without_any(self, cell: Any, sagemaker: FakeSageMaker) -> None:
+    def test_ls_without_any(self, cell: Any, shown: Any, sagemaker: FakeSageMaker) -> None:
         sagemaker.books.clear()
-        [shown] = cell("%ec2 notebook ls").displayed
-        assert shown["text/plain"] == "no notebooks"
-        assert "no notebooks" in shown["text/html"]
+        data = shown(cell("%ec2 notebook ls").value)
+        assert data["text/plain"] == "no notebooks"
+        assert "no notebooks" in data["text/html"]
 
-    def test_open(self, cell: Any) -> None:
+    def test_open(self, cell: Any, shown: Any) -> None:
         ran = cell("%ec2 notebook open class-01")
         assert isinstance(ran.value, NotebookLink)
-        assert links(ran.displayed[-1]["text/html"]) == [ran.value.url]
-        assert "once, within 5 minutes" in ran.displayed[-1]["text/plain"]
-        assert isinstance(cell("%ec2 notebook open class-01 --embed").value, Embedded)
+        data = shown(ran.value)
+        assert links(data["text/html"]) == [ran.value.url]
+        assert "once, within 5 minutes" in data["text/plain"]
+        frame = cell("%ec2 notebook open class-01 --embed").value
+        assert isinstance(frame, Embedded)
+        assert "<iframe" in shown(frame)["text/html"]
+        assert "/_oblako/" not in shown(frame)["text/plain"]
         assert str(cell("%ec2 notebook open class-02").error) == (
             "class-02 is Stopped: %ec2 notebook start class-02 starts it."
         )
 
     def test_open_in_a_browser(self, cell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[str] = []
-        monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)) or len(opened) == 1)
+
+        def browser(url: str) -> bool:
+            opened.append(url)
+            return len(opened) == 1
+
+        monkeypatch.setattr("webbrowser.open", browser)
         assert cell("%ec2 notebook open class-01 --browser").value == "class-01 opens in the browser"
         assert "/_oblako/open/" in opened[0]
         assert isinstance(cell("%ec2 notebook open class-01 --browser").value, NotebookLink), "there is none here"
@@ -190,11 +205,11 @@ class TestOthers:
         assert cell("%ec2 notebook url class-01").value == "http://127.0.0.1:20000/lab"
         assert "class-02 is Stopped and has no address now" in str(cell("%ec2 notebook url class-02").error)
 
-    def test_stop_start_terminate_update(self, cell: Any, sagemaker: FakeSageMaker) -> None:
+    def test_stop_start_terminate_update(self, cell: Any, shown: Any, sagemaker: FakeSageMaker) -> None:
         def said(line: str) -> str:
             ran = cell(f"%ec2 notebook {line}")
             assert ran.error is None
-            return str(ran.displayed[-1]["text/plain"])
+            return str(shown(ran.value)["text/plain"])
 
         assert said("stop 'class-*'") == "class-01: InService -> Stopped\nclass-02: Stopped already"
         assert "Stopped" in said("update class-01 --type ml.m5.xlarge")
@@ -220,11 +235,9 @@ class TestOthers:
 
         cell("%ec2 notebook ls;")
         assert tab("%ec2 note") == ["notebook"]
-        assert tab("%ec2 notebook st") == ["stop", "start"] or tab("%ec2 notebook st") == ["start", "stop"]
+        assert sorted(tab("%ec2 notebook st")) == ["start", "stop"]
         assert tab("%ec2 notebook stop cl") == ["class-01", "class-02"]
-        assert tab("x = %ec2 notebook run --life") == ["--lifecycle", "--lifetime"] or set(
-            tab("x = %ec2 notebook run --life")
-        ) == {"--lifecycle", "--lifetime"}
+        assert sorted(tab("x = %ec2 notebook run --life")) == ["--lifecycle", "--lifetime"]
         assert tab("%%ec2 notebook run --em") == ["--embed"]
 
 
