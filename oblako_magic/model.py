@@ -143,6 +143,8 @@ class Backing:
         Empty, ``waiting``, ``running``, ``done``, ``failed (exit N)`` or ``not run (...)``.
     boot_id : str
         The host's boot in which it was last seen running.
+    engine_run : str
+        The run of the engine in which it was last seen running.
     root_volume_id : str
         The EBS volume that the container's volume stands for.
     unchecked : bool
@@ -169,6 +171,7 @@ class Backing:
     progress: str = ""
     user_data: str = ""
     boot_id: str = ""
+    engine_run: str = ""
     root_volume_id: str = ""
     unchecked: bool = False
     root_kept: bool = False

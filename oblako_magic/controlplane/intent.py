@@ -272,6 +272,7 @@ class Intent:
                 reboots_done=mine.reboots_done,
                 on_shutdown="terminate" if instance.instance_initiated_shutdown_behavior == "terminate" else "stop",
                 same_boot=not mine.boot_id or not self._boot or mine.boot_id == self._boot,
+                engine_run=mine.engine_run,
                 user_data_waits=mine.user_data == "waiting",
                 remove_root_volume=volume_gone,
                 explicit_image=self._image(instance)[1],
@@ -390,10 +391,12 @@ class Intent:
                 self._store.touch_later()
 
     def _note(self, mine: Backing, seen: Observation) -> None:
-        for name in ("impaired", "progress", "note", "started", "reboots_done", "user_data", "unchecked"):
+        for name in ("impaired", "progress", "note", "started", "reboots_done", "engine_run", "user_data", "unchecked"):
             value = getattr(seen, name)
             if value is not None and not (mine.written == "terminated" and name in ("impaired", "progress")):
                 setattr(mine, name, value)
+        if seen.engine_run is not None:
+            mine.boot_id = self._boot
         if seen.looked:
             mine.unchecked = False
             there = seen.container
@@ -401,8 +404,6 @@ class Intent:
             mine.address = there.address if there else ""
             if there:
                 mine.image = there.image
-                if there.running:
-                    mine.boot_id = self._boot
 
     def _changed_wish(self, instance: Any, mine: Backing, seen: Observation) -> None:
         """The instance ended by itself, or can't be launched: moto does its own bookkeeping for it."""

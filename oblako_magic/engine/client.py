@@ -39,6 +39,8 @@ class Engine:
     version : str
     labels : mapping of str to str
         On everything that is made through this connection.
+    run : str
+        Names this run of the engine, so that another one can be told; empty where the engine does not show it.
     """
 
     url: str
@@ -46,6 +48,7 @@ class Engine:
     podman: bool
     version: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    run: str = ""
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
@@ -65,6 +68,21 @@ class Engine:
     def stream_client(self) -> Any:
         """A client of its own without a read timeout, for events and follows that may be silent for hours."""
         return docker.APIClient(base_url=self.url, version=self.api.api_version, timeout=None)
+
+    def confirm(self) -> None:
+        """Ask over a new connection whether it is still the same run of the engine.
+
+        One that is on its way down stops its containers while it still answers on the connections that it has.
+
+        Raises
+        ------
+        EngineUnavailable
+        """
+        with translated("reach the container engine"):
+            now = _probe(self.url, self.labels)
+        now.close()
+        if now.run != self.run:
+            raise EngineUnavailable("the container engine was restarted.")
 
     def close(self) -> None:
         """Give up the connection."""
@@ -152,7 +170,15 @@ def _probe(url: str, labels: Mapping[str, str]) -> Engine:
     api.timeout = _TIMEOUT
     components = {str(item.get("Name", "")) for item in version.get("Components") or []}
     podman = any("podman" in name.lower() for name in components)
-    return Engine(url, api, podman, str(version.get("Version", "?")), dict(labels))
+    return Engine(url, api, podman, str(version.get("Version", "?")), dict(labels), "" if podman else _run_of(api))
+
+
+def _run_of(api: Any) -> str:
+    """Docker makes its default bridge anew at each start, unless containers have outlived it (live-restore)."""
+    try:
+        return str(api.inspect_network("bridge")["Id"])
+    except docker.errors.NotFound:  # a daemon without a bridge
+        return ""
 
 
 def next_step(backend: str | None) -> str:

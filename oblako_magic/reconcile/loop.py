@@ -49,6 +49,8 @@ class Observation:
         None leaves what is there.
     started, reboots_done : int or None
         Generations that were performed.
+    engine_run : str or None
+        The run of the engine in which it runs or was just started.
     user_data : str or None
     unchecked : bool or None
         Whether what it left in an engine is still to be looked at.
@@ -64,6 +66,7 @@ class Observation:
     note: str | None = None
     started: int | None = None
     reboots_done: int | None = None
+    engine_run: str | None = None
     user_data: str | None = None
     unchecked: bool | None = None
     looked: bool = False
@@ -336,14 +339,20 @@ class Loop:
             engine: Engine | None = None
             try:
                 engine = self.engine()
-                desired = replace(desired, seen_running=self._seen_on.get(instance_id) is engine)
+                desired = replace(
+                    desired,
+                    seen_running=self._seen_on.get(instance_id) is engine,
+                    same_boot=desired.same_boot and (not desired.engine_run or desired.engine_run == engine.run),
+                )
                 # A first launch has nothing to look at. Where there is something after all, making it finds out.
                 first = desired.want == "running" and desired.started == 0 and instance_id not in self._tries
                 actual = None if first else containers.find(engine, instance_id)
                 decision = planning.plan(desired, actual)
                 if decision.want is not None:
-                    # Ended by itself - or on its way out by `docker rm -f`, which kills first: look twice.
+                    # Ended by itself - or on its way out by `docker rm -f`, which kills first: look twice. Or the
+                    # engine is going down and takes it along.
                     time.sleep(_SECOND_LOOK)
+                    engine.confirm()
                     actual = containers.find(engine, instance_id)
                     decision = planning.plan(desired, actual)
                 if not decision.actions:
@@ -382,6 +391,7 @@ class Loop:
                 impaired=decision.impaired,
                 progress="",
                 started=desired.generation if running and desired.want == "running" else None,
+                engine_run=engine.run if running else None,
                 looked=True,
                 basis=desired,
             ),
@@ -397,6 +407,8 @@ class Loop:
             if isinstance(action, planning.CreateContainer):
                 self._create(engine, instance_id, desired)
             elif isinstance(action, planning.StartContainer):
+                if not desired.may_start:
+                    log.info("%s: it ended with the engine or the host, and is started again", instance_id)
                 if desired.started:
                     self._set_limits(engine, desired)
                 self._start(engine, instance_id, desired)
@@ -449,7 +461,7 @@ class Loop:
             raise
         self._seen_on[instance_id] = engine
         # Said at once, so that a container that ends within a blink is not started again and again.
-        self._source.report(instance_id, Observation(started=desired.generation))
+        self._source.report(instance_id, Observation(started=desired.generation, engine_run=engine.run))
 
     def _engine_down(self, instance_id: str, desired: Desired, engine: Engine | None, error: EngineUnavailable) -> None:
         if engine is not None:

@@ -36,7 +36,9 @@ class Desired:
     on_shutdown : {"stop", "terminate"}
         InstanceInitiatedShutdownBehavior.
     same_boot : bool
-        Whether the host has not been rebooted since the instance was last seen running.
+        Whether the host has not been rebooted, and the engine not restarted, since it was last seen running.
+    engine_run : str
+        The run of the engine in which it was last seen running; empty where nobody knows.
     seen_running : bool
         Whether this very connection to the engine has shown it running: then the engine was not restarted since.
     user_data_waits : bool
@@ -55,6 +57,7 @@ class Desired:
     reboots_done: int = 0
     on_shutdown: Literal["stop", "terminate"] = "stop"
     same_boot: bool = True
+    engine_run: str = ""
     seen_running: bool = False
     user_data_waits: bool = False
     remove_root_volume: bool = True

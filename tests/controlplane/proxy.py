@@ -58,7 +58,12 @@ class Proxy:
             except OSError:
                 return
             engine = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            engine.connect(self._target)
+            try:
+                engine.connect(self._target)
+            except OSError:  # the engine itself is away
+                engine.close()
+                client.close()
+                continue
             with self._lock:
                 self._open |= {client, engine}
             if self._listener is not listener:  # cut meanwhile

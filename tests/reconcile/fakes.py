@@ -13,6 +13,7 @@ import requests
 
 from oblako_magic import names
 from oblako_magic.engine import Engine
+from oblako_magic.errors import EngineUnavailable
 from oblako_magic.model import ContainerSpec
 from oblako_magic.reconcile.loop import Observation
 from oblako_magic.reconcile.plan import Desired
@@ -131,9 +132,14 @@ class _Stream:
 class FakeEngine(Engine):
     """An engine whose events are put in by the test."""
 
-    def __init__(self, api: FakeApi) -> None:
-        super().__init__("fake://", api, False, "0")
+    def __init__(self, api: FakeApi, run: str = "first") -> None:
+        super().__init__("fake://", api, False, "0", run=run)
         self.stream: _Stream | None = None
+        self.ending = False
+
+    def confirm(self) -> None:
+        if self.ending:
+            raise EngineUnavailable("the container engine does not answer.")
 
     def stream_client(self) -> Any:
         engine = self
@@ -183,7 +189,7 @@ class FakeSource:
         with self.lock:
             self.reports.append((instance_id, seen))
             mine = self.wishes[instance_id]
-            for name in ("want", "started", "reboots_done"):
+            for name in ("want", "started", "reboots_done", "engine_run"):
                 value = getattr(seen, name)
                 if value is not None:
                     mine = replace(mine, **{name: value})

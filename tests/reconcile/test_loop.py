@@ -288,6 +288,45 @@ def test_a_container_that_ends_with_255_is_not_started_without_end(make: Callabl
     assert one.api.count("start") < 10
 
 
+def test_what_an_engine_takes_along_on_its_way_down_runs_again_with_it(make: Callable[..., Set]) -> None:
+    """It stops its containers as a shutdown from within would, and tells so while it takes no more connections."""
+    one = make()
+    one.launch("i-1")
+    eventually(lambda: one.state("i-1") == "running")
+    one.engine.ending = True
+    one.down = True
+    one.api.containers_[names.container_name("i-1")]["State"] = {"Status": "exited", "ExitCode": 143}
+    one.engine.tell("die", "i-1")
+    eventually(lambda: any(seen.impaired for _, seen in one.source.reports))
+    assert one.api.count("start") == 1
+    old, one.engine = one.engine, FakeEngine(one.api, "second")
+    assert old.stream is not None
+    old.stream.close()
+    one.down = False
+    eventually(lambda: one.api.count("start") == 2)
+    assert "stopped" not in [seen.state for _, seen in one.source.reports]
+
+
+def test_what_is_started_after_a_restart_of_the_engine_may_end_by_itself(make: Callable[..., Set]) -> None:
+    one = make()
+    one.launch("i-1")
+    eventually(lambda: one.state("i-1") == "running")
+    ended = {"Status": "exited", "ExitCode": 1}
+    one.api.containers_[names.container_name("i-1")]["State"] = ended
+    start = one.api.start
+
+    def end(name: str) -> None:
+        start(name)
+        one.api.containers_[name]["State"] = ended
+
+    one.api.start = end  # type: ignore[method-assign]
+    old, one.engine = one.engine, FakeEngine(one.api, "second")
+    assert old.stream is not None
+    old.stream.close()
+    eventually(lambda: one.state("i-1") == "stopped")
+    assert one.api.count("start") == 2
+
+
 def test_user_data_is_started_when_the_container_runs(make: Callable[..., Set]) -> None:
     one = make()
     one.source.want("i-1", user_data_waits=True)
