@@ -156,9 +156,10 @@ def _child(parent: int) -> int:
 @contextmanager
 def _namespace() -> Iterator[int]:
     """The first process of new namespaces; it and all in them end with the block, or with this process."""
+    # docker-init takes in the orphans of those that are killed.
+    argv = "setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc docker-init sleep infinity"
     process = subprocess.Popen(
-        # docker-init takes in the orphans of those that are killed.
-        "setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc docker-init -- sleep infinity".split(),
+        argv.split(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -197,10 +198,11 @@ def _until_gone(holder: int) -> None:
 @contextmanager
 def _bridge() -> Iterator[str]:
     name = f"oblako-t{os.getpid()}"[:15]
-    subnet = list(_NETWORKS.subnets(new_prefix=24))[os.getpid() % 512]
+    # A network of 256 addresses for each process that may run now.
+    address = _NETWORKS[os.getpid() % 512 * 256 + 1]
     _run("ip", "link", "add", name, "type", "bridge")
     try:
-        _run("ip", "address", "add", f"{subnet[1]}/24", "dev", name)
+        _run("ip", "address", "add", f"{address}/24", "dev", name)
         _run("ip", "link", "set", name, "up")
         yield name
     finally:
