@@ -1,4 +1,4 @@
-"""Run every check of the project, one after the other, and sum up (``make test``).
+"""Run every check of the project, in two lanes, and sum up (``make test``).
 
 Ends with ``N passed, N failed`` on a line of its own: pytest's counts, and one for each other step.
 """
@@ -31,6 +31,8 @@ TEST_TOOLS = ("pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7",
 """What the front ends' tests need beside the package, for the oldest IPython that is supported."""
 LIMIT = 900.0
 """Seconds that one command may take; one that hangs must not take the rest with it."""
+PLANE_TESTS = ("tests/controlplane", "tests/faults", "tests/roads")
+"""Half of the tests by time: they run beside the others."""
 IN_CI = bool(os.environ.get("CI"))
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|deselected)\b")
 
@@ -51,9 +53,43 @@ class Checks:
 
     environ: Mapping[str, str]
     outcomes: list[Outcome] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+    _lane: threading.local = field(default_factory=threading.local)
+    _running: list[subprocess.Popen[str]] = field(default_factory=list)
+    _interrupted: bool = False
+
+    def say(self, text: str) -> None:
+        """Print, with the lane's name where several run at once."""
+        lane = getattr(self._lane, "name", "")
+        say("\n".join(f"{lane}| {line}" for line in text.split("\n")) if lane else text)
+
+    def together(self, **lanes: Callable[[], None]) -> None:
+        """Do several things at once, one core for each: most tests wait more than they compute.
+
+        Parameters
+        ----------
+        **lanes : callable
+            Each runs its steps one after the other.
+        """
+
+        def run(name: str, work: Callable[[], None]) -> None:
+            self._lane.name = name
+            work()
+
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            try:
+                for done in [pool.submit(run, name, work) for name, work in lanes.items()]:
+                    done.result()
+            except BaseException:
+                self._interrupted = True  # the lanes' next commands end as this one does
+                for process in list(self._running):
+                    os.killpg(process.pid, signal.SIGTERM)
+                raise
 
     def command(self, argv: Sequence[str], **environ: str) -> tuple[int, str]:
         """Run a command, show its output while it comes, and return its exit code and output."""
+        if self._interrupted:
+            raise RuntimeError("interrupted")
         process = subprocess.Popen(
             list(argv),
             cwd=ROOT,
@@ -65,6 +101,7 @@ class Checks:
             errors="replace",
             start_new_session=True,
         )
+        self._running.append(process)
         timer = threading.Timer(LIMIT, lambda: os.killpg(process.pid, signal.SIGTERM))
         timer.start()
         output: list[str] = []
@@ -72,25 +109,26 @@ class Checks:
         try:
             for line in process.stdout:
                 output.append(line)
-                say(line.rstrip("\n"))
+                self.say(line.rstrip("\n"))
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)
             raise
         finally:
             code = process.wait()
             timer.cancel()
+            self._running.remove(process)
         if code == -signal.SIGTERM:
-            say(f"ended after {LIMIT:.0f} s: {' '.join(argv)}")
+            self.say(f"ended after {LIMIT:.0f} s: {' '.join(argv)}")
         return code, "".join(output)
 
     def step(self, name: str, work: Callable[[], Outcome]) -> None:
         """Run one step; an error of its own is a failure like any other."""
-        say(f"\n=== {name}")
+        self.say(f"\n=== {name}")
         begun = time.monotonic()
         try:
             outcome = work()
         except Exception as error:  # whatever it is, the other steps still have something to tell
-            say(f"{type(error).__name__}: {error}")
+            self.say(f"{type(error).__name__}: {error}")
             outcome = Outcome(name, failed=1)
         outcome.name, outcome.seconds = name, time.monotonic() - begun
         self.outcomes.append(outcome)
@@ -130,7 +168,7 @@ class Checks:
                 f"{word:7} {outcome.name:44} {outcome.seconds:5.0f} s  {outcome.passed} passed, {outcome.failed} failed"
             )
         passed, failed = (sum(getattr(outcome, word) for outcome in self.outcomes) for word in ("passed", "failed"))
-        say(f"{sum(outcome.seconds for outcome in self.outcomes):.0f} s in all")
+        say(f"{time.monotonic() - self.begun:.0f} s in all")
         say(f"{passed} passed, {failed} failed")
         return 1 if failed or not passed else 0
 
@@ -208,7 +246,7 @@ def packaging(checks: Checks, folder: Path) -> Outcome:
     with ThreadPoolExecutor(2) as pool:
         results = pool.map(lambda job: try_python(job[1], job[2], folder / job[0].replace(" ", "-")), jobs)
         for (name, _, _), (good, text) in zip(jobs, results, strict=True):
-            say(f"{name}: {text}")
+            checks.say(f"{name}: {text}")
             outcome.passed += good
             outcome.failed += not good
     return outcome
@@ -282,18 +320,28 @@ def main() -> int:
                     checks.simple(f"{image} image", [str(Path(PYTHON).parent / "oblako"), "image", "build", image])
             if "lint" in wanted:
                 lint(checks)
-            if "packaging" in wanted:
-                checks.step("wheel and pip install", lambda: packaging(checks, folder))
-                oldest = next(iter(sorted(folder.glob("wheel-on-3.*"), key=lambda path: int(path.name[11:]))), None)
-                if oldest:
-                    python = str(oldest / "bin" / "python")
-                    checks.pytest(f"front ends on {OLDEST_IPYTHON}", ["-q", "--durations=3", "tests/frontends"], python)
-            if "tests" in wanted:
-                checks.pytest("tests", ["--durations=10"])
-            if "conformance" in wanted:
-                checks.simple("conformance, short", [PYTHON, "-m", "scripts.conformance", "--short"])
-            if "notebooks" in wanted:
-                notebooks(checks)
+
+            def plane() -> None:
+                if "tests" in wanted:
+                    checks.pytest("tests of the control plane", ["--durations=10", *PLANE_TESTS])
+                if "conformance" in wanted:
+                    checks.simple("conformance, short", [PYTHON, "-m", "scripts.conformance", "--short"])
+
+            def rest() -> None:
+                if "packaging" in wanted:
+                    checks.step("wheel and pip install", lambda: packaging(checks, folder))
+                    oldest = next(iter(sorted(folder.glob("wheel-on-3.*"), key=lambda path: int(path.name[11:]))), None)
+                    if oldest:
+                        python = str(oldest / "bin" / "python")
+                        front = ["-q", "--durations=3", "tests/frontends"]
+                        checks.pytest(f"front ends on {OLDEST_IPYTHON}", front, python)
+                if "tests" in wanted:
+                    ignored = [f"--ignore={path}" for path in PLANE_TESTS]
+                    checks.pytest("tests of all the rest", ["--durations=10", *ignored])
+                if "notebooks" in wanted:
+                    notebooks(checks)
+
+            checks.together(plane=plane, rest=rest)
             if "demo" in wanted:
                 checks.simple("demo", [PYTHON, "-m", "scripts.demo"])
         finally:

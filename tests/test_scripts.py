@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,20 @@ def test_missing_tools_are_told_with_the_packages_that_bring_them(
     monkeypatch.setenv("PATH", "")
     assert setup_engine.ensure_tools() == list(setup_engine.TOOLS)
     assert capsys.readouterr().out == ""
+
+
+def test_lanes_run_at_once_and_say_which_they_are(capfd: pytest.CaptureFixture[str]) -> None:
+    checks = check.Checks(os.environ)
+    meet = "import pathlib, sys, time\nmine, other = map(pathlib.Path, sys.argv[1:])\nmine.touch()\n"
+    meet += "while not other.exists(): time.sleep(0.05)\nprint('met')"
+
+    with tempfile.TemporaryDirectory() as folder:
+        a, b = f"{folder}/a", f"{folder}/b"
+        checks.together(
+            first=lambda: checks.simple("one", [sys.executable, "-c", meet, a, b]),
+            second=lambda: checks.simple("two", [sys.executable, "-c", meet, b, a]),
+        )
+    assert sorted((one.name, one.passed, one.failed) for one in checks.outcomes) == [("one", 1, 0), ("two", 1, 0)]
+    said = capfd.readouterr().out
+    assert "first| met" in said
+    assert "second| met" in said
