@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+_ELSEWHERE = "with the control plane, not here"
 
 
 class Connection:
@@ -38,8 +41,7 @@ class Connection:
     def endpoint_url(self) -> str:
         """Where AWS clients go; known before anything answers there."""
         with self._lock:
-            runtime = self._runtime or process.read_runtime(self.settings)
-        return runtime.url if runtime else f"http://127.0.0.1:{process.planned_port(self.settings)}"
+            return self._runtime.url if self._runtime else process.url(self.settings)
 
     @property
     def region(self) -> str:
@@ -69,7 +71,7 @@ class Connection:
             with self._lock:
                 # Looked up afresh: the one that was there may have gone since.
                 self._runtime = process.ensure(self.settings)
-        elif process.find(self.settings) is None and not process.locked(self.settings):
+        elif not self.settings.endpoint and process.find(self.settings) is None and not process.locked(self.settings):
             process.start(self.settings)
 
     def stop(self) -> None:
@@ -91,6 +93,9 @@ class Connection:
         """The control plane and the engine as they are; starts nothing."""
         state_dir, log_file = str(self.settings.state_dir), str(self.settings.log_file)
         runtime = process.find(self.settings)
+        if self.settings.endpoint:
+            version = runtime.version if runtime else ""
+            return Status(runtime is not None, self.endpoint_url, version=version, engine=_ELSEWHERE)
         if runtime is None:
             return Status(False, self.endpoint_url, state_dir=state_dir, log_file=log_file)
         answer = process.call(runtime, "GET", "/status", timeout=30)
@@ -163,13 +168,20 @@ class Connection:
                         service,
                         endpoint_url=url,
                         region_name=region,
-                        aws_access_key_id=process.access_key(self.settings),
-                        aws_secret_access_key=environment.TEST_KEY,
                         config=config,
+                        **self._credentials(),
                     )
                 except (BotoCoreError, ValueError) as error:
                     raise OblakoError(f"there is no AWS service client {service!r}: {error}") from error
             return self._clients[key]
+
+    def _credentials(self) -> dict[str, str]:
+        if self.settings.endpoint and environment.has_credentials(os.environ):
+            return {}  # an instance's own, whichever way it has them: they say whose account it is in
+        return {
+            "aws_access_key_id": process.access_key(self.settings),
+            "aws_secret_access_key": environment.TEST_KEY,
+        }
 
     def _aws(self, operation: str, *, service: str = "ec2", **arguments: Any) -> dict[str, Any]:
         """One API call by its method's name; where the control plane has gone away it is started and asked again."""
@@ -202,6 +214,11 @@ class Connection:
         ------
         EngineUnavailable
         """
+        if self.settings.endpoint:
+            raise EngineUnavailable(
+                f"this needs the container engine, which is not here but with the control plane "
+                f"({self.settings.endpoint}); run it there, outside of the instance."
+            )
         from . import engine
 
         with self._lock:

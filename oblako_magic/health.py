@@ -19,6 +19,8 @@ _LITTLE = 1 << 30
 def report(ec2: Ec2) -> Report:
     """Look at everything; nothing is changed and nothing is started."""
     checks = [_control_plane(ec2)]
+    if ec2.settings.endpoint:  # all else is where that one runs
+        return Report([*checks, *([_instances(ec2)] if checks[0].ok else []), _clients(ec2)], [])
     engine, orphans = _engine(ec2), list[Orphan]()
     checks.append(engine)
     if engine.ok:
@@ -39,6 +41,10 @@ def _control_plane(ec2: Ec2) -> Check:
         status = ec2.status()
     except OblakoError as error:
         return Check("control plane", False, str(error), "oblako down && oblako up")
+    if ec2.settings.endpoint:
+        if status.running:
+            return Check("control plane", True, f"version {status.version} at {status.endpoint}, elsewhere")
+        return Check("control plane", False, f"{status.endpoint} does not answer", "oblako up, where it runs")
     if not status.running:
         return Check("control plane", False, f"does not run; its state is in {status.state_dir}", "oblako up")
     if status.notices:

@@ -21,6 +21,9 @@ LABEL_SOURCE: Final = "oblako.source"
 LABEL_BUILT: Final = "oblako.built"
 """On images that were built here: which it is; the package's version and digest in it; when, in UTC."""
 
+NOTEBOOK_ACCOUNT: Final = "000000000042"
+"""The service account whose EC2 instances are the machines of notebook instances."""
+
 LABEL_SERVICE: Final = "oblako.service"
 SERVICE_EC2: Final = "ec2"
 LABEL_INSTANCE: Final = "oblako.ec2.instance-id"

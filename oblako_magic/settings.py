@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from .errors import OblakoError
 
@@ -37,6 +38,19 @@ def _whole(name: str, text: str | None, default: int, low: int, high: int) -> in
     if not low <= number <= high:
         raise OblakoError(f"{name}={text} is not a whole number from {low} to {high}; set it right or unset it.")
     return number
+
+
+def _endpoint(text: str | None) -> str:
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text.strip())
+        good = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise OblakoError(f"OBLAKO_ENDPOINT={text} is not of the form http://HOST:PORT; set it right or unset it.")
+    return f"http://{parts.netloc}"
 
 
 def _capacity(text: str | None) -> tuple[int, int] | Literal["host"] | None:
@@ -73,6 +87,11 @@ class Settings:
         ``OBLAKO_EC2_IMAGE``: the container image of instances that name none of their own.
     port : int
         ``OBLAKO_PORT``: the endpoint's port; 0 takes a free one and keeps it.
+    endpoint : str
+        ``OBLAKO_ENDPOINT``: the URL of a control plane that runs elsewhere, as in an instance that of its own cloud.
+        None is started here then.
+    endpoint_key : str
+        ``AWS_ACCESS_KEY_ID``, where there is such an endpoint: the key that it wants.
     publish_host : str
         ``OBLAKO_PUBLISH_HOST``: the address that published ports listen on.
     publish_ports : tuple of int
@@ -109,6 +128,8 @@ class Settings:
     backend: str | None = None
     image: str | None = None
     port: int = 0
+    endpoint: str = ""
+    endpoint_key: str = field(default="", repr=False)
     publish_host: str = "127.0.0.1"
     publish_ports: tuple[int, int] = (20000, 29999)
     limits: bool = True
@@ -152,6 +173,8 @@ class Settings:
             backend=backend,
             image=env.get("OBLAKO_EC2_IMAGE") or None,
             port=_whole("OBLAKO_PORT", env.get("OBLAKO_PORT"), 0, 0, 65535),
+            endpoint=_endpoint(env.get("OBLAKO_ENDPOINT")),
+            endpoint_key=(env.get("AWS_ACCESS_KEY_ID") or "") if env.get("OBLAKO_ENDPOINT") else "",
             publish_host=env.get("OBLAKO_PUBLISH_HOST") or "127.0.0.1",
             publish_ports=(low, high),
             limits=_flag(env.get("OBLAKO_EC2_LIMITS"), True),

@@ -33,6 +33,9 @@ from .store import Store
 log = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 60.0
+_SHORTEST_WAIT = 0.2
+_GUESTS = 16
+"""Instances that may wait at once, each for one of the server's threads."""
 
 
 class Api:
@@ -76,15 +79,21 @@ class Api:
         self._stop = stop
         self.notices: list[str] = []
         self.ready = threading.Event()
+        self._guests = threading.BoundedSemaphore(_GUESTS)
 
-    def handle(self, method: str, path: str, query: str, body: bytes) -> tuple[str, dict[str, Any]]:
-        """Answer one call: (HTTP status, JSON object)."""
+    def handle(
+        self, method: str, path: str, query: str, body: bytes, *, guest: bool = False
+    ) -> tuple[str, dict[str, Any]]:
+        """Answer one call: (HTTP status, JSON object).
+
+        A guest is an instance, which is told less; the guard has let in only what it may ask.
+        """
         import json
 
         table: dict[tuple[str, str], Callable[[dict[str, Any]], dict[str, Any]]] = {
-            ("GET", "/hello"): self._hello,
+            ("GET", "/hello"): _hello if guest else self._hello,
             ("GET", "/status"): self._status,
-            ("GET", "/instances"): self._instances,
+            ("GET", "/instances"): self._guests_instances if guest else self._instances,
             ("GET", "/orphans"): self._orphans,
             ("POST", "/adopt"): self._adopt,
             ("POST", "/remove"): self._remove,
@@ -106,13 +115,7 @@ class Api:
             return "409 Conflict", {"error": str(error)}
 
     def _hello(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "service": "oblako_magic",
-            "version": __version__,
-            "protocol": PROTOCOL,
-            "pid": os.getpid(),
-            "state_dir": str(self._settings.state_dir),
-        }
+        return {**_hello({}), "pid": os.getpid(), "state_dir": str(self._settings.state_dir)}
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:
         engine, url, error = "", "", ""
@@ -140,6 +143,19 @@ class Api:
             revision = self._intent.revision
             rows = [view(instance) for instance in all_instances()]
         return {"revision": revision, "instances": rows}
+
+    def _guests_instances(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The same for an instance: of the user's accounts alone, and never so many waits that the user's own can't."""
+        waits = self._guests.acquire(blocking=False)
+        try:
+            if not waits:
+                arguments = {**arguments, "timeout": min(float(arguments.get("timeout", 0)), _SHORTEST_WAIT)}
+            answer = self._instances(arguments)
+        finally:
+            if waits:
+                self._guests.release()
+        rows = [row for row in answer["instances"] if row["account"] != names.NOTEBOOK_ACCOUNT]
+        return {**answer, "instances": rows}
 
     def _known(self) -> tuple[set[str], set[str]]:
         with self._lock:
@@ -208,6 +224,10 @@ class Api:
     def _end(self, _: dict[str, Any]) -> dict[str, Any]:
         threading.Thread(target=self._stop, name="stop", daemon=True).start()
         return {"stopping": True}
+
+
+def _hello(_: dict[str, Any]) -> dict[str, Any]:
+    return {"service": "oblako_magic", "version": __version__, "protocol": PROTOCOL}
 
 
 def _orphan(kind: str, name: str, instance_id: str, detail: str, foreign: bool) -> dict[str, Any]:

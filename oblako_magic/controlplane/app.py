@@ -17,10 +17,10 @@ from moto.moto_server.werkzeug_app import (  # type: ignore[import-not-found]
 )
 
 from ..errors import OblakoError
-from . import faults, semantics, stacks, undo
+from . import faults, peers, semantics, stacks, undo
 from .api import Api
 from .faults import Refused
-from .guard import Guard
+from .guard import PEER, Guard
 from .intent import Intent
 from .process import API, MAX_BODY
 from .store import StateError, Store, count_backends
@@ -132,7 +132,11 @@ class App:
         path = environ.get("PATH_INFO", "")
         if path.startswith(API):
             status, answer = self._api.handle(
-                environ["REQUEST_METHOD"], path[len(API) :], environ.get("QUERY_STRING", ""), body
+                environ["REQUEST_METHOD"],
+                path[len(API) :],
+                environ.get("QUERY_STRING", ""),
+                body,
+                guest=environ.get(PEER) == peers.INSTANCE,
             )
             return _answer(start_response, status, "application/json", json.dumps(answer).encode())
         try:

@@ -20,6 +20,8 @@ LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", names.HOST_ALIAS, "hos
 _UNSIGNED = re.compile(rb"(?:^|&)Action=AssumeRoleWith(?:SAML|WebIdentity)(?:&|$)")
 _ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 _HEADER, _KEY_HEADER = (f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, KEY_HEADER))
+FOR_INSTANCES = frozenset({("GET", "/hello"), ("GET", "/instances")})
+"""What instances may call of the own API: what says no more than DescribeInstances does, and changes nothing."""
 PEER = "oblako.peer"
 """In a request's environment: whose the other end of its connection is (``peers.Peer``)."""
 
@@ -64,8 +66,10 @@ class Guard:
             return ""
         if peer == peers.INSTANCE:
             path = environ.get("PATH_INFO", "")
-            own_api = path.startswith(API) and path != f"{API}/hello"
-            return "an instance may not call the control plane's own API." if own_api else ""
+            call = (environ.get("REQUEST_METHOD"), path.removeprefix(API))
+            if path.startswith(API) and call not in FOR_INSTANCES:
+                return "an instance may not ask this of the control plane; do it outside, where the control plane runs."
+            return ""
         who = "a program that can't be told" if peer == peers.UNKNOWN else f"user {peer}"
         return (
             f"the control plane is user {self._user}'s and this is {who}; its user lets others in with "

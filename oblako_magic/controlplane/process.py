@@ -7,6 +7,7 @@ on every system and two starts at once leave one server.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -15,41 +16,21 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..environment import TEST_KEY
 from ..errors import ControlPlaneError, ControlPlaneTimeout
 from ..settings import Settings
-from . import peers
-
-PROTOCOL = 1
-"""Raised when the control plane's own API (not AWS's) changes; both sides must agree on it."""
-API = "/_oblako/v1"
-HEADER = "X-Oblako"
-"""Sent with every call of that API: a web page can't send it to a foreign server without being refused."""
-MAX_BODY = 64 << 20
-"""Bytes that a request may have."""
-KEY_HEADER = "X-Oblako-Key"
-"""With it goes the key of the runtime file, where one is asked for."""
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where a control plane listens."""
-
-    pid: int
-    port: int
-    version: str
-    protocol: int
-    host: str = "127.0.0.1"
-    key: str = ""
-
-    @property
-    def url(self) -> str:
-        """The endpoint."""
-        return f"http://{self.host}:{self.port}"
+from . import elsewhere, peers
+from .wire import API as API
+from .wire import HEADER as HEADER
+from .wire import KEY_HEADER as KEY_HEADER
+from .wire import MAX_BODY as MAX_BODY
+from .wire import PROTOCOL as PROTOCOL
+from .wire import Runtime as Runtime
+from .wire import call as call
 
 
 def private_dir(path: Path) -> None:
@@ -145,6 +126,14 @@ def planned_port(settings: Settings) -> int:
     return port
 
 
+def url(settings: Settings) -> str:
+    """The endpoint, known before anything answers there."""
+    if settings.endpoint:
+        return settings.endpoint
+    runtime = read_runtime(settings)
+    return runtime.url if runtime else f"http://127.0.0.1:{planned_port(settings)}"
+
+
 def _read_port(memory: Path) -> int:
     """The remembered port; 0 where there is none that makes sense."""
     with contextlib.suppress(OSError, ValueError):
@@ -172,6 +161,8 @@ def access_key(settings: Settings) -> str:
     ControlPlaneError
         Where it can't be written.
     """
+    if settings.endpoint:
+        return settings.endpoint_key or TEST_KEY
     if not needs_key(settings):
         return TEST_KEY
     private_dir(settings.state_dir)
@@ -194,49 +185,6 @@ def access_key(settings: Settings) -> str:
     finally:
         new.unlink(missing_ok=True)
     return text
-
-
-def call(
-    runtime: Runtime, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10
-) -> dict[str, Any]:
-    """Call the control plane's own API.
-
-    Raises
-    ------
-    ControlPlaneError
-        Where it does not answer, or answers with an error.
-    """
-    # Here, not above: with ssl and email it is a third of what %load_ext takes, which calls nothing.
-    import http.client
-
-    connection = http.client.HTTPConnection(runtime.host, runtime.port, timeout=timeout)
-    try:
-        data = None if body is None else json.dumps(body)
-        headers = {HEADER: str(PROTOCOL), "Content-Type": "application/json"}
-        if runtime.key:
-            headers[KEY_HEADER] = runtime.key
-        connection.request(method, API + path, data, headers)
-        response = connection.getresponse()
-        raw = response.read()
-    except TimeoutError as error:
-        raise ControlPlaneTimeout(
-            f"the control plane at {runtime.url} did not answer within {timeout:.0f} s."
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise ControlPlaneError(
-            f"the control plane at {runtime.url} does not answer; start it with: oblako up"
-        ) from error
-    finally:
-        connection.close()
-    try:
-        answer = json.loads(raw)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise ControlPlaneError(f"what listens at {runtime.url} is not a control plane of oblako_magic.")
-    if response.status >= 400:
-        raise ControlPlaneError(str(answer.get("error") or f"the control plane refused the call ({response.status})."))
-    return answer
 
 
 def locked(settings: Settings) -> bool:
@@ -264,6 +212,8 @@ def find(settings: Settings) -> Runtime | None:
     ControlPlaneError
         Where it runs but speaks another version of the API.
     """
+    if settings.endpoint:
+        return elsewhere.find(settings)
     runtime = read_runtime(settings)
     if runtime is None:
         return None
@@ -288,6 +238,11 @@ def find(settings: Settings) -> Runtime | None:
 
 def start(settings: Settings) -> subprocess.Popen[bytes]:
     """Start a control plane, detached, without waiting; where one lives already the new one ends by itself."""
+    if importlib.util.find_spec("moto") is None:
+        raise ControlPlaneError(
+            "no control plane can run here: the package moto is not installed, as in an instance; "
+            "set OBLAKO_ENDPOINT to one that runs."
+        )
     private_dir(settings.state_dir)
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MOTO_"))}
     # -P and no current folder on the path: a notebook's own docker.py must not be what the server imports.
@@ -336,6 +291,8 @@ def ensure(settings: Settings, timeout: float = 30) -> Runtime:
     runtime = find(settings)
     if runtime is not None:
         return runtime
+    if settings.endpoint:
+        raise elsewhere.silent(settings)
     child = None if locked(settings) else start(settings)
     return wait(settings, timeout, child)
 
@@ -358,6 +315,8 @@ def wait(settings: Settings, timeout: float = 30, child: subprocess.Popen[bytes]
     ControlPlaneTimeout
         With the last line of what it said.
     """
+    if settings.endpoint:
+        return ensure(settings)
     end = time.monotonic() + timeout
     restarted = False
     begun = time.monotonic()
@@ -400,7 +359,11 @@ def stop(settings: Settings, timeout: float = 30) -> bool:
     Raises
     ------
     ControlPlaneTimeout
+    ControlPlaneError
+        Where it runs elsewhere.
     """
+    if settings.endpoint:
+        raise ControlPlaneError(f"the control plane at {settings.endpoint} runs elsewhere; stop it there.")
     runtime = read_runtime(settings)
     if runtime is None or not locked(settings):
         settings.runtime_file.unlink(missing_ok=True)

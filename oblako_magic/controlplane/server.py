@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from cheroot import wsgi
@@ -407,7 +408,8 @@ def _set_up_log(settings: Settings) -> None:
 def main() -> int:
     """Run the control plane; 0 at its end, or where another one lives already."""
     try:
-        settings = Settings.from_env()
+        # This is one, whatever the environment says of another.
+        settings = replace(Settings.from_env(), endpoint="")
         process.private_dir(settings.state_dir)
         if os.name == "posix":
             os.umask(0o077)

@@ -198,6 +198,10 @@ def connect(settings: Settings) -> Engine:
     EngineUnavailable
         Where none does; the sentence names the next step.
     """
+    if settings.endpoint:
+        raise EngineUnavailable(
+            f"the container engine is not here but with the control plane ({settings.endpoint}); run it there."
+        )
     tried: list[str] = []
     for url in candidates(settings.backend):
         if url in tried:

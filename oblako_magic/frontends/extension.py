@@ -131,7 +131,7 @@ def _control_plane() -> tuple[str, Callable[[], list[tuple[str, str]]]]:
         answer = process.call(process.ensure(settings), "GET", "/instances")
         return [(row["id"], row["name"]) for row in answer["instances"] if row["state"] != "terminated"]
 
-    return f"http://127.0.0.1:{process.planned_port(settings)}", start
+    return process.url(settings), start
 
 
 def _quietly(start: Callable[[], list[tuple[str, str]]], magics: Ec2Magics) -> None:

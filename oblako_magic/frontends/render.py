@@ -323,7 +323,8 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 def status_facts(status: Status) -> list[tuple[str, object]]:
     """What there is to say about the control plane and the engine."""
-    plane = f"running, version {status.version}, process {status.pid}" if status.running else "not running"
+    process = f", process {status.pid}" if status.pid else ", elsewhere"
+    plane = f"running, version {status.version}{process}" if status.running else "not running"
     facts: list[tuple[str, object]] = [
         ("control plane", plane),
         ("endpoint", status.endpoint),
