@@ -176,7 +176,8 @@ class Connection:
             return self._clients[key]
 
     def _credentials(self) -> dict[str, str]:
-        if self.settings.endpoint and environment.has_credentials(os.environ):
+        settings = self.settings
+        if settings.endpoint and not settings.endpoint_key and environment.has_credentials(os.environ):
             return {}  # an instance's own, whichever way it has them: they say whose account it is in
         return {
             "aws_access_key_id": process.access_key(self.settings),

@@ -91,7 +91,7 @@ class Settings:
         ``OBLAKO_ENDPOINT``: the URL of a control plane that runs elsewhere, as in an instance that of its own cloud.
         None is started here then.
     endpoint_key : str
-        ``AWS_ACCESS_KEY_ID``, where there is such an endpoint: the key that it wants.
+        ``OBLAKO_ENDPOINT_KEY``: the access key that it wants; ``AWS_ACCESS_KEY_ID`` by default.
     publish_host : str
         ``OBLAKO_PUBLISH_HOST``: the address that published ports listen on.
     publish_ports : tuple of int
@@ -174,7 +174,7 @@ class Settings:
             image=env.get("OBLAKO_EC2_IMAGE") or None,
             port=_whole("OBLAKO_PORT", env.get("OBLAKO_PORT"), 0, 0, 65535),
             endpoint=_endpoint(env.get("OBLAKO_ENDPOINT")),
-            endpoint_key=(env.get("AWS_ACCESS_KEY_ID") or "") if env.get("OBLAKO_ENDPOINT") else "",
+            endpoint_key=env.get("OBLAKO_ENDPOINT_KEY") or env.get("AWS_ACCESS_KEY_ID") or "",
             publish_host=env.get("OBLAKO_PUBLISH_HOST") or "127.0.0.1",
             publish_ports=(low, high),
             limits=_flag(env.get("OBLAKO_EC2_LIMITS"), True),

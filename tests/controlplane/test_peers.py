@@ -151,13 +151,15 @@ def test_it_costs_far_less_than_a_millisecond() -> None:
         (0, "/", ""),
         (peers.INSTANCE, "/", ""),
         (peers.INSTANCE, f"{process.API}/hello", ""),
-        (peers.INSTANCE, f"{process.API}/stop", "own API"),
+        (peers.INSTANCE, f"{process.API}/instances", ""),
+        (peers.INSTANCE, f"{process.API}/stop", "an instance may not ask this"),
+        (peers.INSTANCE, f"{process.API}/status", "an instance may not ask this"),
         (1001, "/", "user 1001"),
         (peers.UNKNOWN, "/", "can't be told"),
     ],
 )
 def test_one_user_is_let_in(peer: Any, path: str, word: str) -> None:
-    asked = {**environ(PATH_INFO=path), PEER: peer}
+    asked = {**environ(PATH_INFO=path, REQUEST_METHOD="GET"), PEER: peer}
     refusal = Guard(user=1000).stranger(asked)
     assert (word in refusal) if word else refusal == ""
     assert Guard().stranger(asked) == ""
