@@ -25,9 +25,10 @@ from ..engine import Engine, containers, volumes
 from ..errors import EngineError, NotFound, OblakoError
 from ..settings import Settings
 from . import rebuild
-from .intent import Intent, view
+from .intent import Intent
 from .process import PROTOCOL
 from .records import all_instances
+from .rows import row
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class Api:
             self._intent.wait(int(arguments["since"]), timeout)
         with self._lock:
             revision = self._intent.revision
-            rows = [view(instance) for instance in all_instances()]
+            rows = [row(instance) for instance in all_instances()]
         return {"revision": revision, "instances": rows}
 
     def _guests_instances(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -222,6 +222,7 @@ class App:
             if write or backends != self._backends:
                 self._backends = backends
                 changed = self._intent.scan()
+                self._intent.touched()
                 version = self._store.touch()
                 self._intent.hold(changed, version)
         if version:

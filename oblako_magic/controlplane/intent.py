@@ -92,7 +92,7 @@ class Intent:
         self._instances: dict[str, Any] = {}
         self._unsaved: dict[str, int] = {}
         self._boot = boot_id()
-        self.revision = 0
+        self.revision = self._scanned = 0
         self.wake: Callable[[Iterable[str]], None] = lambda instance_ids: None
         """Tells the loop to look at instances; set once there is a loop."""
         self._closed = False
@@ -104,6 +104,12 @@ class Intent:
         with self._changed:
             self.revision += 1
             self._changed.notify_all()
+
+    def touched(self) -> None:
+        """A client has written: also what is no state, such as a tag, is news for who waits for a change."""
+        if self.revision == self._scanned:
+            self._bump()
+        self._scanned = self.revision
 
     def wait(self, revision: int, timeout: float) -> int:
         """Return when something has changed since ``revision``, or after ``timeout`` seconds; the revision now."""
@@ -129,6 +135,7 @@ class Intent:
         """
         changed: list[str] = []
         found: dict[str, Any] = {}
+        self._scanned = self.revision
         forget_terminated(self._settings.terminated_visible)
         for instance in all_instances(forgotten=True):
             found[instance.id] = instance
