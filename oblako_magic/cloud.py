@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import names
 from .errors import AwsError, OblakoError, WaitError
 from .handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
-from .inside import Inside
+from .watching import Watching
 
 if TYPE_CHECKING:
     from .notebooks import Notebooks
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Ec2", "ExecResult", "Instance", "InstanceList", "Orphan", "Report", "Stats", "Status"]
 
 
-class Ec2(Inside):
+class Ec2(Watching):
     """The local EC2 of this user.
 
     Parameters
@@ -160,6 +161,22 @@ class Ec2(Inside):
         return next(
             (event["ResourceStatusReason"] for event in failed if event.get("ResourceStatusReason")), "no reason"
         )
+
+    def panel(self, instances: Sequence[Instance] | None = None) -> Any:
+        """A live table of instances for a notebook, with buttons for all that can be done to them.
+
+        Parameters
+        ----------
+        instances : sequence of Instance, optional
+            Those alone; by default all that there are and will be, with a dashboard and a launch form.
+
+        Returns
+        -------
+        oblako_magic.frontends.panel.widget.Panel
+            ``close()`` ends it with its threads and connections.
+        """
+        # By name: this layer knows no front end, and a program without a notebook loads no widgets.
+        return import_module(".frontends.panel.widget", __package__).Panel(self, instances)
 
     def doctor(self) -> Report:
         """Look at the control plane, the engine, the image and what lies about, each with its next step."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import OblakoError
 from .handles import ExecResult, Instance, Stats, fill_extra
@@ -184,6 +184,7 @@ class Inside(Lifecycle):
         follow: bool = False,
         tail: int | None = None,
         on_output: Callable[[str], None] | None = None,
+        on_open: Callable[[Any], None] | None = None,
     ) -> str:
         """What process 1 of the instance wrote.
 
@@ -196,6 +197,8 @@ class Inside(Lifecycle):
             The last lines only.
         on_output : callable, optional
             Gets it in pieces.
+        on_open : callable, optional
+            Gets the stream that is followed: ``close()`` of it, from another thread, ends the following.
         """
         from .engine import streams
 
@@ -208,7 +211,7 @@ class Inside(Lifecycle):
             return text
         parts: list[str] = []
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for piece in streams.follow_logs(self.engine(), instance.id, tail=tail):
+        for piece in streams.follow_logs(self.engine(), instance.id, tail=tail, on_open=on_open):
             text = decoder.decode(piece)
             parts.append(text)
             del parts[:-10000]

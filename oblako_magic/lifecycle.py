@@ -83,6 +83,7 @@ class Lifecycle(Connection):
         profile: str | None = None,
         tags: dict[str, str] | None = None,
         user_data: str | None = None,
+        volumes: Sequence[str] = (),
         backed: bool = True,
         wait: bool = True,
         timeout: float | None = None,
@@ -105,6 +106,8 @@ class Lifecycle(Connection):
             Ids or names.
         tags : dict of str to str, optional
         user_data : str, optional
+        volumes : sequence of str
+            ``GIB`` or ``DEVICE=GIB`` each: further EBS volumes, which go with the instance.
         wait : bool
         timeout : float, optional
             Seconds to wait; 900 by default, a pull may take its time.
@@ -153,6 +156,7 @@ class Lifecycle(Connection):
             "IamInstanceProfile": _profile(profile),
             "SecurityGroupIds": ids,
             "SecurityGroups": named,
+            "BlockDeviceMappings": parse_volumes(volumes),
         }
         arguments.update({parameter: value for parameter, value in optional.items() if value})
         answer = self._aws("run_instances", **arguments)
@@ -419,6 +423,27 @@ def wait_error(text: str, instances: Sequence[Instance]) -> WaitError:
 
 def _why(instance: Instance) -> str:
     return f": {instance.reason.partition(': ')[2] or instance.reason}" if instance.reason else ""
+
+
+def parse_volumes(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """``GIB`` or ``DEVICE=GIB`` each, as BlockDeviceMappings; devices that are not named are /dev/sdf and on.
+
+    Raises
+    ------
+    OblakoError
+    """
+    mappings: list[dict[str, Any]] = []
+    used = {text.partition("=")[0] for text in texts if "=" in text}
+    free = (device for device in (f"/dev/sd{letter}" for letter in "fghijklmnop") if device not in used)
+    for text in texts:
+        device, equals, size = text.rpartition("=")
+        if not size.isdigit() or not 1 <= int(size) <= 16384 or (equals and not device.startswith("/dev/")):
+            raise OblakoError(f"{text!r} is no volume; give GIB or DEVICE=GIB, such as 20 or /dev/sdg=20.")
+        device = device or next(free, "")
+        if not device:
+            raise OblakoError("an instance takes 11 further volumes at most.")
+        mappings.append({"DeviceName": device, "Ebs": {"VolumeSize": int(size), "DeleteOnTermination": True}})
+    return mappings
 
 
 def _add_tags(arguments: dict[str, Any], tags: dict[str, str]) -> None:

@@ -167,9 +167,21 @@ def stats(engine: Engine, instance: Instance) -> Stats:
     if not before.get("system_cpu_usage"):  # Podman gives no reading before this one
         threading.Event().wait(0.25)
         before, now = first.get("cpu_stats") or {}, streams.stats(engine, instance.id)
+    return _figures(instance, now, before)
+
+
+def sample(engine: Engine, instance: Instance, before: dict[str, Any] | None) -> tuple[dict[str, Any], Stats]:
+    """One quick reading and the figures since the one before: (reading to keep, figures)."""
+    now = streams.stats(engine, instance.id, quick=True)
+    last = before or {}
+    return now.get("cpu_stats") or {}, _figures(instance, now, last)
+
+
+def _figures(instance: Instance, now: dict[str, Any], before: dict[str, Any]) -> Stats:
     cpu = now.get("cpu_stats") or {}
     used = _number(cpu, "cpu_usage", "total_usage") - _number(before, "cpu_usage", "total_usage")
-    system = float(cpu.get("system_cpu_usage") or 0) - float(before.get("system_cpu_usage") or 0)
+    known = float(before.get("system_cpu_usage") or 0)
+    system = float(cpu.get("system_cpu_usage") or 0) - known if known else 0.0
     count = cpu.get("online_cpus") or len((cpu.get("cpu_usage") or {}).get("percpu_usage") or []) or 1
     memory = now.get("memory_stats") or {}
     cache = (
@@ -179,7 +191,8 @@ def stats(engine: Engine, instance: Instance) -> Stats:
     return Stats(
         instance.id,
         instance.name,
-        round(100.0 * used / system * count, 1) if system > 0 else 0.0,
+        # A container that was restarted counts from 0 again.
+        round(100.0 * max(0.0, used) / system * count, 1) if system > 0 else 0.0,
         max(0, int(memory.get("usage") or 0) - int(cache)),
         int(memory.get("limit") or 0),
         int((now.get("pids_stats") or {}).get("current") or 0),

@@ -6,6 +6,7 @@ Imported by every front end, so that nothing heavy is.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,25 @@ class Runtime:
 
 
 def call(
-    runtime: Runtime, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10
+    runtime: Runtime,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    *,
+    timeout: float = 10,
+    on_open: Callable[[Any], None] | None = None,
 ) -> dict[str, Any]:
     """Call the control plane's own API.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    method, path : str
+    body : dict, optional
+    timeout : float
+        Seconds.
+    on_open : callable, optional
+        Gets the socket before the call waits for its answer: whoever shuts it down ends the wait.
 
     Raises
     ------
@@ -62,6 +79,9 @@ def call(
         headers = {HEADER: str(PROTOCOL), "Content-Type": "application/json"}
         if runtime.key:
             headers[KEY_HEADER] = runtime.key
+        connection.connect()
+        if on_open is not None:
+            on_open(connection.sock)
         connection.request(method, API + path, data, headers)
         response = connection.getresponse()
         raw = response.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -73,11 +74,13 @@ class Extension:
             self._format("text/plain", name, _pretty(text))
             if html is not None:
                 self._format("text/html", name, html)
+        self._format("mimebundle", "oblako_magic.handles.InstanceList", self._live_list)
         self._enter_environment()
 
     def unload(self) -> None:
         """Take everything out."""
         self.magics.close()
+        _close_panels()
         if self._starter is not None:
             self._starter.join(5)
         manager = self.shell.magics_manager
@@ -90,14 +93,27 @@ class Extension:
         if self.shell.Completer is not None and self._matcher in self.shell.Completer.custom_matchers:
             self.shell.Completer.custom_matchers.remove(self._matcher)
         for kind, name, before in reversed(self._formats):
-            formatter = self.shell.display_formatter.formatters[kind]
+            formatter = self._formatter(kind)
             formatter.pop(name, None)
             if before is not None:
                 formatter.for_type(name, before)
 
     def _format(self, kind: str, name: str, function: Callable[..., Any]) -> None:
-        formatter = self.shell.display_formatter.formatters[kind]
-        self._formats.append((kind, name, formatter.for_type(name, function)))
+        self._formats.append((kind, name, self._formatter(kind).for_type(name, function)))
+
+    def _formatter(self, kind: str) -> Any:
+        display = self.shell.display_formatter
+        return display.mimebundle_formatter if kind == "mimebundle" else display.formatters[kind]
+
+    def _live_list(self, value: Any, include: Any = None, exclude: Any = None) -> Any:
+        """A list of instances as a live table, beside its text and HTML; only a kernel has somebody to show it to."""
+        if not self.magics.widgets or getattr(self.shell, "kernel", None) is None:
+            return None
+        try:
+            from .panel.widget import list_bundle
+        except ImportError:  # a broken install of widgets must not keep a list from being shown
+            return None
+        return list_bundle(value)
 
     def _enter_environment(self) -> None:
         # Whatever is wrong here, the extension loads: the first subcommand says it again, with the next step.
@@ -110,6 +126,13 @@ class Extension:
         print(sentence(self.magics.switch.variables))
         self._starter = threading.Thread(target=_quietly, args=(start, self.magics), name="oblako-start", daemon=True)
         self._starter.start()
+
+
+def _close_panels() -> None:
+    """Close what panels there are; nothing is imported for it."""
+    hub = sys.modules.get("oblako_magic.frontends.panel.hub")
+    if hub is not None:
+        hub.close_all()
 
 
 def _access_key() -> str:

@@ -51,6 +51,10 @@ class Ec2Magics(Magics):
     output_limit = Int(stream.SHOWN, help="Characters of a command's output that a cell shows.").tag(config=True)
     progress = Bool(True, help="Whether long waits show what they wait for.").tag(config=True)
 
+    widgets = Bool(True, help="Whether a list of instances is shown live, where the front end shows widgets.").tag(
+        config=True
+    )
+
     def __init__(self, shell: InteractiveShell, **traits: Any) -> None:
         super().__init__(shell, **traits)
         self.switch = Switch()
