@@ -138,13 +138,7 @@ class Figures:
             self._due["health"] = now + _HEALTH
             self._head = {**self._head, **self._state()}
         if self._head.get("engine"):
-            use = self._ec2.host_use()
-            self._head = {
-                **self._head,
-                "host": {
-                    "cpus": use.cpus, "cpu": use.cpu_percent, "memory": use.memory_used, "memory_total": use.memory_total
-                },
-            }  # fmt: skip
+            self._head = {**self._head, "host": self._host()}
             if now >= self._due["orphans"] and self._head.get("running"):
                 self._due["orphans"] = now + _ORPHANS
                 self._head = {**self._head, "orphans": [vars(orphan) for orphan in self._ec2.orphans()]}
@@ -152,6 +146,15 @@ class Figures:
             if watcher.last_head != self._head:
                 watcher.last_head = self._head
                 watcher.tell({"kind": "head", "head": self._head})
+
+    def _host(self) -> dict[str, Any]:
+        use = self._ec2.host_use()
+        return {
+            "cpus": use.cpus,
+            "cpu": use.cpu_percent,
+            "memory": use.memory_used,
+            "memory_total": use.memory_total,
+        }
 
     def _state(self) -> dict[str, Any]:
         try:

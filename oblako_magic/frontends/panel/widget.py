@@ -6,6 +6,7 @@ changed rows travel, as messages with a number, so that the browser notices a ga
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ _ONCE_MORE = (0.6, 2.5)
 from hearing it, and what was sent before it listened is lost."""
 
 
-class Panel(anywidget.AnyWidget):  # type: ignore[misc]
+class Panel(anywidget.AnyWidget):
     """A live table of instances.
 
     Parameters
@@ -43,6 +44,8 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
     _esm = script()
     _css = style()
     mode = Unicode("panel").tag(sync=True)
+    key = Unicode().tag(sync=True)
+    """Another one for each panel."""
     view = Dict().tag(sync=True)
     """What the browser has chosen: columns, order, filter."""
     whole = Dict().tag(sync=True, to_json=lambda value, panel: panel.everything())
@@ -61,7 +64,7 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         self._watcher.head = instances is None
         self._timers: list[threading.Timer] = []
         self._hub.feed.look_once()
-        super().__init__(mode="panel" if instances is None else "list")
+        super().__init__(mode="panel" if instances is None else "list", key=secrets.token_hex(8))
         self.on_msg(self._heard)
         self._hub.add(self)
         self._hub.join(self)
@@ -163,8 +166,8 @@ class Panel(anywidget.AnyWidget):  # type: ignore[misc]
         return self._given if self._given is not None else self._hub.ec2.instances()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        bundle: Any = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         machines = self._instances()
         data["text/plain"] = render.instances_text(machines)
         data["text/html"] = render.instances_html(machines)

@@ -88,10 +88,6 @@ export const COLUMNS = [
   { id: "name", title: "Name", cells: nameCell, sort: (row) => row.name.toLowerCase() || "\uffff" },
   { id: "id", title: "Instance", cells: idCell, sort: (row) => row.id },
   { id: "type", title: "Type", cells: text("type"), sort: (row) => row.type },
-  { id: "image", title: "Image", cells: text("image"), sort: (row) => row.image },
-  { id: "zone", title: "Zone", cells: text("zone"), sort: (row) => row.zone, hidden: true },
-  { id: "private", title: "Private address", cells: text("private"), sort: (row) => address(row.private) },
-  { id: "public", title: "Public address", cells: text("public"), sort: (row) => address(row.public), hidden: true },
   { id: "ports", title: "Ports", cells: portsCell, sort: (row) => (row.ports[0] ? row.ports[0].port : 1e9) },
   {
     id: "uptime", title: "Uptime", sort: (row) => -row.launched,
@@ -111,6 +107,10 @@ export const COLUMNS = [
     draw: (cell, row, context) =>
       figureCell(cell, row, context, 1, (known) => bytes(known.memory), (known) => known.memory * 1.5),
   },
+  { id: "image", title: "Image", cells: text("image"), sort: (row) => row.image },
+  { id: "private", title: "Private address", cells: text("private"), sort: (row) => address(row.private) },
+  { id: "public", title: "Public address", cells: text("public"), sort: (row) => address(row.public), hidden: true },
+  { id: "zone", title: "Zone", cells: text("zone"), sort: (row) => row.zone, hidden: true },
   { id: "user_data", title: "User data", cells: userDataCell, sort: (row) => row.user_data, hidden: true },
   { id: "health", title: "Health", cells: healthCell, sort: (row) => (row.impaired ? 0 : 1), hidden: true },
   { id: "region", title: "Region", cells: text("region"), sort: (row) => row.region, hidden: true },

@@ -10,11 +10,12 @@ import { askPort, confirmTerminate, showOrphans } from "./dialogs.js";
 import { openLaunch } from "./launch.js";
 import { Drawer, shellCommand } from "./drawer.js";
 
-const stores = new WeakMap();
+// By the panel's own key: each call below gets another object for the same model.
+const stores = new Map();
 
 class PanelView {
   constructor(model, root) {
-    this.store = stores.get(model);
+    this.store = stores.get(model.get("key"));
     this.model = model;
     this.root = root;
     this.list = model.get("mode") === "list";
@@ -252,8 +253,12 @@ class PanelView {
 export default {
   initialize({ model }) {
     const store = new Store(model);
-    stores.set(model, store);
-    return () => store.close();
+    const key = model.get("key");
+    stores.set(key, store);
+    return () => {
+      stores.delete(key);
+      store.close();
+    };
   },
   render({ model, el }) {
     const view = new PanelView(model, el);

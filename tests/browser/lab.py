@@ -1,0 +1,157 @@
+"""JupyterLab on loopback, and notebooks opened in Chromium: what the browser tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from tests.conftest import missing
+from tests.support.plane import eventually
+
+ADVICE = "the kernel's answer did not come"
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_notebook(path: Path, cells: Sequence[str]) -> None:
+    """A notebook of code cells."""
+    notebook: Any = nbformat.v4.new_notebook()
+    # Without it JupyterLab asks which kernel to take.
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+    nbformat.write(notebook, path)
+
+
+@contextmanager
+def jupyter_lab(folder: Path, *, theme: str = "JupyterLab Light") -> Iterator[str]:
+    """JupyterLab on loopback with a token; yields the address of a notebook in it, with ``{}`` for its name."""
+    token, port = secrets.token_hex(16), free_port()
+    config = folder / "jupyter" / "labconfig"
+    config.mkdir(parents=True)
+    # Nothing may ask whether news is wanted: a dialog would lie over the notebook.
+    (config / "page_config.json").write_text(
+        json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
+    )
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+            f"--IdentityProvider.token={token}", "--ServerApp.port_retries=0", f"--notebook-dir={folder}",
+            "--LabApp.expose_app_in_browser=True",
+        ],
+        env={**os.environ, "JUPYTER_CONFIG_DIR": str(config.parent)},
+        stdin=subprocess.DEVNULL,
+        stdout=(folder / "lab.log").open("wb"),
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "lab.log").read_text()[-2000:]
+        try:
+            with urllib.request.urlopen(f"{url}/api?token={token}", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    try:
+        eventually(answers, timeout=60, what="JupyterLab answers")
+        yield f"{url}/lab/tree/{{}}?token={token}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def chromium(**options: Any) -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright."""
+    path = shutil.which("chromium")
+    if path is None:
+        missing("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"], **options
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Notebook:
+    """A notebook that is open in JupyterLab.
+
+    Parameters
+    ----------
+    page : playwright.sync_api.Page
+    url : str
+    """
+
+    def __init__(self, page: Any, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", self._said)
+        page.set_default_timeout(60_000)
+        page.goto(url)
+        self.wait()
+
+    def _said(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def wait(self) -> None:
+        """Until the notebook is there and its kernel idle: sooner, JupyterLab asks for a kernel and runs nothing."""
+        self.page.wait_for_selector(".jp-CodeCell .cm-content", timeout=60_000)
+        self.idle()
+
+    def idle(self) -> None:
+        """Until the kernel is idle."""
+        self.page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
+        )
+
+    def start(self, cell: int) -> None:
+        """Begin to run a cell."""
+        self.page.evaluate(
+            "(at) => { const app = window.jupyterapp; const notebook = app.shell.currentWidget.content;"
+            " notebook.activeCellIndex = at; notebook.deselectAll(); app.commands.execute('notebook:run-cell'); }",
+            cell,
+        )
+
+    def run(self, cell: int) -> None:
+        """Run a cell to its end."""
+        self.start(cell)
+        self.page.wait_for_function(
+            "(at) => window.jupyterapp.shell.currentWidget.content.widgets[at].model.executionState === 'idle'"
+            " && window.jupyterapp.shell.currentWidget.content.widgets[at].model.executionCount > 0",
+            arg=cell,
+        )
+        self.idle()
+
+    def output(self, cell: int) -> Any:
+        """The locator of a cell's output."""
+        return self.page.locator(".jp-Cell").nth(cell).locator(".jp-OutputArea-output")
