@@ -21,8 +21,6 @@ import nbformat
 from tests.conftest import missing
 from tests.support.plane import eventually
 
-ADVICE = "the kernel's answer did not come"
-
 
 def free_port() -> int:
     """A TCP port that nobody uses just now."""
@@ -41,7 +39,7 @@ def write_notebook(path: Path, cells: Sequence[str]) -> None:
 
 
 @contextmanager
-def jupyter_lab(folder: Path, *, theme: str = "JupyterLab Light") -> Iterator[str]:
+def jupyter_lab(folder: Path) -> Iterator[str]:
     """JupyterLab on loopback with a token; yields the address of a notebook in it, with ``{}`` for its name."""
     token, port = secrets.token_hex(16), free_port()
     config = folder / "jupyter" / "labconfig"
