@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import names
 from .errors import AwsError, OblakoError, WaitError
 from .handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
+from .ports import Ports
 from .watching import Watching
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Ec2", "ExecResult", "Instance", "InstanceList", "Orphan", "Report", "Stats", "Status"]
 
 
-class Ec2(Watching):
+class Ec2(Watching, Ports):
     """The local EC2 of this user.
 
     Parameters

@@ -248,6 +248,14 @@ class Instance:
             raise OblakoError(f"the command on {self.label} ended with exit code {result.exit_code}: {''.join(last)}")
         return result
 
+    def publish(self, port: int, host_port: int | None = None) -> PortMapping:
+        """Make a port reachable on this machine; see ``Ec2.publish``."""
+        return self._ec2.publish(self, port, host_port)
+
+    def unpublish(self, port: int) -> None:
+        """Take it off again; see ``Ec2.unpublish``."""
+        self._ec2.unpublish(self, port)
+
     def logs(self, tail: int | None = None) -> str:
         """What process 1 wrote, the last ``tail`` lines of it."""
         return self._ec2.logs(self, tail=tail)
@@ -323,5 +331,7 @@ def fill_extra(instance: Instance, row: dict[str, Any]) -> None:
     instance.container, instance.container_id = row["container"], row["container_id"]
     instance.impaired, instance.impairment = bool(row["impaired"]), row["impaired"]
     instance.note, instance.progress, instance.user_data = row["note"], row["progress"], row["user_data"]
-    instance.ports = [PortMapping(p["container_port"], p["host_port"], p["host"]) for p in row["ports"]]
+    instance.ports = [
+        PortMapping(p["container_port"], p["host_port"], p["host"], p.get("live", False)) for p in row["ports"]
+    ]
     instance.reason, instance.reason_code = row["reason"], row["reason_code"]

@@ -40,11 +40,14 @@ class PortMapping:
         TCP port on the host; 0 while none was chosen yet.
     host : str
         Address on the host.
+    live : bool
+        Whether the control plane carries its connections, and not the engine: it can be unpublished.
     """
 
     container_port: int
     host_port: int = 0
     host: str = "127.0.0.1"
+    live: bool = False
 
     @property
     def url(self) -> str:
@@ -137,6 +140,8 @@ class Backing:
         Of the container, as last seen.
     ports : tuple of PortMapping
         Published ports with the host ports that they keep.
+    live : tuple of PortMapping
+        The same of ports that were published on the instance later on, which the control plane carries.
     impaired, note, progress : str
         Why it can't be relied on; a line that the user should see; what takes long just now.
     user_data : str
@@ -176,6 +181,8 @@ class Backing:
     unchecked: bool = False
     root_kept: bool = False
     ended: float = 0.0
+    # A state file from before has no such value; the class's own is taken then.
+    live: tuple[PortMapping, ...] = ()
 
 
 def parse_publish(text: str) -> tuple[PortMapping, ...]:

@@ -32,6 +32,9 @@ LABEL_CONTROL_PLANE: Final = "oblako.ec2.control-plane"
 """The id of the state directory whose control plane made the thing: another one's are never touched."""
 LABEL_ACCOUNT: Final = "oblako.ec2.account"
 LABEL_REGION: Final = "oblako.ec2.region"
+LABEL_RELAY: Final = "oblako.ec2.relay"
+"""``ADDRESS:PORT`` that a relay carries connections on to; its service is ``SERVICE_RELAY``."""
+SERVICE_RELAY: Final = "ec2-relay"
 LABEL_RECORD: Final = "oblako.ec2.record"
 """JSON: what is needed to rebuild the instance's record when the state file is lost."""
 
@@ -57,6 +60,11 @@ def container_name(instance_id: str) -> str:
 def root_volume_name(instance_id: str) -> str:
     """The named volume that is an instance's EBS root; the container's name, as in the design."""
     return container_name(instance_id)
+
+
+def relay_name(instance_id: str, port: int) -> str:
+    """The container by way of which a port of an instance is dialled where its address can't be (ADR 0007)."""
+    return f"oblako-relay-{instance_id}-{port}"
 
 
 def volume_name(volume_id: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from .errors import OblakoError
 
+Via = Literal["auto", "direct", "relay"]
 BACKENDS = ("docker", "podman", "colima")
 
 
@@ -65,6 +66,15 @@ def _capacity(text: str | None) -> tuple[int, int] | Literal["host"] | None:
     return int(cpus), int(memory)
 
 
+def _via(text: str | None) -> Via:
+    word = (text or "auto").strip().lower()
+    known: tuple[Via, ...] = ("auto", "direct", "relay")
+    for via in known:
+        if word == via:
+            return via
+    raise OblakoError(f"OBLAKO_PUBLISH_VIA={text} is not known; use auto, direct or relay.")
+
+
 def default_state_dir() -> Path:
     """Where the control plane of this user keeps its state when nothing else is said."""
     # Imported here: platformdirs costs a few milliseconds that a set OBLAKO_STATE_DIR saves.
@@ -96,6 +106,9 @@ class Settings:
         ``OBLAKO_PUBLISH_HOST``: the address that published ports listen on.
     publish_ports : tuple of int
         ``OBLAKO_PUBLISH_PORTS``: first and last host port to choose from, ``20000-29999``.
+    publish_via : {"auto", "direct", "relay"}
+        ``OBLAKO_PUBLISH_VIA``: how a port that is published on a running instance is reached: at the container's
+        address, by way of a small container beside it, or whichever works.
     limits : bool
         ``OBLAKO_EC2_LIMITS``: off leaves out the CPU and memory limits of the instance type.
     synchronous : bool
@@ -132,6 +145,7 @@ class Settings:
     endpoint_key: str = field(default="", repr=False)
     publish_host: str = "127.0.0.1"
     publish_ports: tuple[int, int] = (20000, 29999)
+    publish_via: Via = "auto"
     limits: bool = True
     synchronous: bool = False
     strict: bool = True
@@ -177,6 +191,7 @@ class Settings:
             endpoint_key=env.get("OBLAKO_ENDPOINT_KEY") or env.get("AWS_ACCESS_KEY_ID") or "",
             publish_host=env.get("OBLAKO_PUBLISH_HOST") or "127.0.0.1",
             publish_ports=(low, high),
+            publish_via=_via(env.get("OBLAKO_PUBLISH_VIA")),
             limits=_flag(env.get("OBLAKO_EC2_LIMITS"), True),
             synchronous=_flag(env.get("OBLAKO_EC2_SYNCHRONOUS"), False),
             strict=_flag(env.get("OBLAKO_EC2_STRICT"), True),

@@ -6,6 +6,8 @@ GET      /status             engine, counts, notices
 GET      /instances          ``?since=REVISION&timeout=SECONDS`` waits for a change
 GET      /orphans            what carries our labels and has no record
 POST     /adopt, /remove     ``{"kind", "name"}`` of an orphan
+POST     /publish            ``{"id", "port", "host_port"?}``: ``{"host_port", "host", "url"}``
+POST     /unpublish          ``{"id", "port"}``
 POST     /stop               end the process; instances keep running
 =======  ==================  ==========================================================
 """
@@ -27,6 +29,7 @@ from ..settings import Settings
 from . import rebuild
 from .intent import Intent
 from .process import PROTOCOL
+from .publishing import Publisher
 from .records import all_instances
 from .rows import row
 from .store import Store
@@ -51,6 +54,7 @@ class Api:
     store : Store
     control_plane : str
         The id of this state directory.
+    publisher : Publisher
     engine : callable
         The connected engine, or ``EngineUnavailable``.
     wake : callable
@@ -65,6 +69,7 @@ class Api:
         intent: Intent,
         store: Store,
         control_plane: str,
+        publisher: Publisher,
         *,
         engine: Callable[[], Engine],
         wake: Callable[[list[str]], None],
@@ -75,6 +80,7 @@ class Api:
         self._intent = intent
         self._store = store
         self._control_plane = control_plane
+        self._publisher = publisher
         self._engine = engine
         self._wake = wake
         self._stop = stop
@@ -98,6 +104,8 @@ class Api:
             ("GET", "/orphans"): self._orphans,
             ("POST", "/adopt"): self._adopt,
             ("POST", "/remove"): self._remove,
+            ("POST", "/publish"): self._publish,
+            ("POST", "/unpublish"): self._unpublish,
             ("POST", "/stop"): self._end,
         }
         call = table.get((method, path))
@@ -221,6 +229,15 @@ class Api:
         else:
             volumes.remove(engine, orphan["name"])
         return {"removed": orphan["name"]}
+
+    def _publish(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        wanted = int(arguments.get("host_port") or 0)
+        mapping = self._publisher.publish(str(arguments["id"]), int(arguments["port"]), wanted)
+        return {"host_port": mapping.host_port, "host": mapping.host, "live": mapping.live, "url": mapping.url}
+
+    def _unpublish(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._publisher.unpublish(str(arguments["id"]), int(arguments["port"]))
+        return {}
 
     def _end(self, _: dict[str, Any]) -> dict[str, Any]:
         threading.Thread(target=self._stop, name="stop", daemon=True).start()

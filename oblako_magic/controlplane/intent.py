@@ -87,7 +87,7 @@ class Intent:
         self._lock = lock
         self._store = store
         self._control_plane = control_plane
-        self._first_port = zlib.crc32(control_plane.encode())
+        self.first_port = zlib.crc32(control_plane.encode())
         self._engine_expected = engine_expected
         self._instances: dict[str, Any] = {}
         self._unsaved: dict[str, int] = {}
@@ -344,12 +344,6 @@ class Intent:
             mine = backing(instance) if instance is not None else Backing()
             if not text or mine.ports:
                 return replace(desired, spec=replace(desired.spec, ports=mine.ports))
-            others = {
-                port.host_port
-                for other in self._instances.values()
-                if other is not instance
-                for port in backing(other).ports
-            }
             try:
                 wanted = parse_publish(text)
             except ValueError as error:
@@ -358,11 +352,37 @@ class Intent:
                 wanted,
                 host=self._settings.publish_host,
                 between=self._settings.publish_ports,
-                taken=others,
-                begin=self._first_port,
+                taken=self.taken_ports(),
+                begin=self.first_port,
             )
             self._store.touch_later()
             return replace(desired, spec=replace(desired.spec, ports=mine.ports))
+
+    def taken_ports(self) -> set[int]:
+        """The host ports that instances own, whether they run or not; call with moto's lock held."""
+        everything = (backing(instance) for instance in self._instances.values())
+        return {port.host_port for mine in everything for port in (*mine.ports, *mine.live)}
+
+    def live(self) -> list[tuple[str, Backing]]:
+        """The instances that are to run and have ports that the control plane carries."""
+        with self._lock:
+            found = ((key, backing(instance)) for key, instance in self._instances.items())
+            return [
+                (key, replace(mine))
+                for key, mine in found
+                if mine.live and mine.backed and mine.want == "running" and mine.written in ("pending", "running")
+            ]
+
+    def set_live(self, instance_id: str, ports: tuple[PortMapping, ...], note: str | None = None) -> int:
+        """Take note of the ports that the control plane carries; the version to commit."""
+        with self._lock:
+            instance = self._instances.get(instance_id)
+            if instance is not None:
+                mine = backing(instance)
+                mine.live = ports
+                mine.note = mine.note if note is None else note
+                self._bump()
+            return self._store.touch_later()
 
     # -- loop -> moto -------------------------------------------------------------------------------
 
@@ -434,8 +454,8 @@ class Intent:
             "%s: %s -> %s%s", instance.id, before, instance.state, f" ({seen.reason.message})" if seen.reason else ""
         )
         if instance.state == "terminated":
-            publish.release(mine.ports)
-            mine.ports, mine.impaired = (), ""
+            publish.release((*mine.ports, *mine.live))
+            mine.ports, mine.live, mine.impaired = (), (), ""
         if before == "pending":
             failed = instance.state in ("shutting-down", "terminated") and seen.reason is not None
             self._settled(instance, seen.reason.message if failed and seen.reason else "")
@@ -478,7 +498,7 @@ def view(instance: Any) -> dict[str, Any]:
         "container": names.container_name(instance.id) if mine.container_id else "",
         "container_id": mine.container_id,
         "address": mine.address,
-        "ports": [_port(port) for port in mine.ports],
+        "ports": [_port(port) for port in (*mine.ports, *mine.live)],
         "impaired": mine.impaired if instance.state == "running" or mine.want == "running" else "",
         "note": mine.note,
         "progress": mine.progress,
@@ -490,4 +510,9 @@ def view(instance: Any) -> dict[str, Any]:
 
 
 def _port(port: PortMapping) -> dict[str, Any]:
-    return {"container_port": port.container_port, "host_port": port.host_port, "host": port.host}
+    return {
+        "container_port": port.container_port,
+        "host_port": port.host_port,
+        "host": port.host,
+        "live": port.live,
+    }

@@ -10,7 +10,6 @@ import logging.handlers
 import os
 import secrets
 import signal
-import socket
 import sys
 import threading
 import time
@@ -67,7 +66,7 @@ class Server:
         from . import lean
 
         lean.install()
-        from . import intent, rules, store
+        from . import intent, publishing, rules, store
         from .api import Api
         from .app import App
         from .guard import Guard
@@ -95,12 +94,16 @@ class Server:
         known = peers.available() and not settings.allow_other_users
         self._guard = Guard(settings.allow_reset, peers.own_user() if known else None, self._key)
         self._stopping = threading.Event()
+        self._publisher = publishing.Publisher(
+            settings, self._lock, self._intent, self._store, self.control_plane, engine=self._loop.engine
+        )
         self._api = Api(
             settings,
             self._lock,
             self._intent,
             self._store,
             self.control_plane,
+            self._publisher,
             engine=self._loop.engine,
             wake=self._loop.wake,
             stop=self._stopping.set,
@@ -128,6 +131,7 @@ class Server:
         self._load()
         port = self._listen_on_loopback()
         self._loop.start()
+        self._publisher.start()
         self._tell_where(Runtime(os.getpid(), port, __version__, PROTOCOL, key=self._key))
         log.info(
             "control plane %s listens on http://127.0.0.1:%d, state in %s",
@@ -169,6 +173,7 @@ class Server:
         self._intent.close()
         for server in self._servers:
             server.stop()
+        self._publisher.close()
         self._loop.stop()
         try:
             self._store.close()
@@ -289,7 +294,7 @@ class Server:
         self._guard.allow_hosts([address])
         # The engine may answer while the state is still loaded, before the endpoint has its port.
         self._listening.wait()
-        while not self._stopping.is_set() and _is_local(address) is False:
+        while not self._stopping.is_set() and networks.is_local(address) is False:
             # Podman's bridge appears with its first container; an engine in a VM has its bridge elsewhere.
             if self._stopping.wait(2):
                 return
@@ -369,16 +374,6 @@ class Server:
 
 def _server_log(msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
     log.log(level, "%s", msg, exc_info=traceback)
-
-
-def _is_local(address: str) -> bool:
-    """Whether the address is one of this host's."""
-    with socket.socket() as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 def _identity(settings: Settings) -> str:

@@ -65,6 +65,13 @@ class Engine:
             info = self.api.info()
         return float(info.get("NCPU") or os.cpu_count() or 1), int(info.get("MemTotal") or 0) // (1 << 20)
 
+    @cached_property
+    def rootless(self) -> bool:
+        """Whether it runs as a plain user, its containers in a network namespace that this host has no way into."""
+        with translated("ask the engine how it runs"):
+            info = self.api.info()
+        return bool(info.get("Rootless")) or any("rootless" in option for option in info.get("SecurityOptions") or [])
+
     def stream_client(self) -> Any:
         """A client of its own without a read timeout, for events and follows that may be silent for hours."""
         return docker.APIClient(base_url=self.url, version=self.api.api_version, timeout=None)

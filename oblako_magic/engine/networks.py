@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 from .client import Engine
 from .translate import translated
@@ -31,3 +32,13 @@ def host_alias(engine: Engine) -> str:
     if engine.podman:
         return gateway(engine) or "127.0.0.1"
     return "host-gateway"
+
+
+def is_local(address: str) -> bool:
+    """Whether the address is one of this host's."""
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True

@@ -1,4 +1,4 @@
-"""``ls``, ``show``, ``stats``, ``ports`` and ``images``: look, and change nothing."""
+"""``ls``, ``show``, ``stats`` and ``images``: look, and change nothing."""
 
 from __future__ import annotations
 
@@ -55,28 +55,6 @@ def stats(session: Session, args: Namespace) -> Any:
     else:
         machines = session.ec2.instances(filters=[*args.filter, "instance-state-name=running"])
     return StatsList(session.ec2.stats(machines)) if machines else StatsList()
-
-
-@command(
-    "ports",
-    "Show the published ports with their links",
-    arguments=[Argument("TARGET", TARGETS.help + " All by default.", True, False, completes="targets")],
-    options=[FILTER],
-    examples=[Example(f"{MAGIC} ports web", "The addresses on this machine that lead into the instance.")],
-)
-def ports(session: Session, args: Namespace) -> Any:
-    """List ports."""
-    machines = targets(session, args) if args.target else session.ec2.instances(filters=args.filter)
-    rows = [
-        {
-            "name": machine.name, "instance": machine.id, "port": port.container_port,
-            "host": port.host, "host_port": port.host_port, "url": port.url if port.host_port else "",
-        }
-        for machine in machines
-        for port in machine.ports
-    ]  # fmt: skip
-    columns = {"name": "Name", "instance": "Instance", "port": "Port", "url": "Link"}
-    return Table(rows, columns, links=["url"], nothing=f"no published ports; {MAGIC} run --publish PORT publishes one")
 
 
 @command(
