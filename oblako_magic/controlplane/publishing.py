@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..engine import Engine, dial, publish
+from ..engine import Engine, dial, publish, relay
 from ..errors import EngineError, NotFound, OblakoError, PortTaken
 from ..model import Backing, PortMapping
 from ..settings import Settings
@@ -96,7 +96,7 @@ class Publisher:
             self._forwarder.stop()
             if any(entry.relayed for entry in self._open.values()):
                 with contextlib.suppress(EngineError):
-                    dial.sweep(self._engine(), self._control_plane, keep=())
+                    relay.sweep(self._engine(), self._control_plane, keep=())
             self._open.clear()
 
     def _follow(self) -> None:
@@ -220,14 +220,14 @@ class Publisher:
         if via == "direct" or (via == "auto" and place.here):
             return (place.address, key[1]), False
         self._litter = True  # until it leads somewhere it may be in the way
-        return dial.relay(engine, key[0], key[1], place, self._control_plane, self._settings.pull_timeout), True
+        return relay.ensure(engine, key[0], key[1], place, self._control_plane, self._settings.pull_timeout), True
 
     def _sweep(self) -> bool:
         if not self._litter:
             return True
         keep = {key for key, entry in self._open.items() if entry.relayed}
         try:
-            dial.sweep(self._engine(), self._control_plane, keep=keep)
+            relay.sweep(self._engine(), self._control_plane, keep=keep)
         except EngineError:
             return False
         self._litter = False

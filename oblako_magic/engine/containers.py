@@ -164,7 +164,8 @@ def remove(engine: Engine, instance_id: str) -> None:
         return
 
 
-def _ports(bindings: Mapping[str, Any] | None) -> tuple[PortMapping, ...]:
+def published_at(bindings: Mapping[str, Any] | None) -> tuple[PortMapping, ...]:
+    """The host ports in an engine's table of bindings."""
     found = []
     for inner, hosts in (bindings or {}).items():
         for host in hosts or []:
@@ -194,7 +195,7 @@ def _state(raw: Mapping[str, Any], instance_id: str) -> ContainerState:
         labels=config.get("Labels") or {},
         started_at=str(state.get("StartedAt", "")),
         finished_at=str(state.get("FinishedAt", "")),
-        ports=_ports((raw.get("HostConfig") or {}).get("PortBindings")),
+        ports=published_at((raw.get("HostConfig") or {}).get("PortBindings")),
     )
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from .. import names
 from ..errors import NotFound
 from . import networks
 from .client import Engine
 from .translate import translated
-
-Way = Literal["direct", "relay"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Place:
     network : str
         That network's name.
     image : str
-        The image that the container is of.
+        The id of the image that the container is of.
     here : bool
         Whether this host can dial the address.
     """
@@ -82,15 +80,3 @@ def _here(engine: Engine, raw: Mapping[str, Any], network: Mapping[str, Any]) ->
         return False
     gateway = str(network.get("Gateway") or "")
     return str(raw["Id"]) in groups and bool(gateway) and networks.is_local(gateway)
-
-
-def relay(
-    engine: Engine, instance_id: str, port: int, place: Place, control_plane: str, pull_timeout: float
-) -> tuple[str, int]:
-    """See that a relay to this port of the container runs; where to dial it on this host."""
-    raise NotImplementedError
-
-
-def sweep(engine: Engine, control_plane: str, *, keep: Collection[tuple[str, int]]) -> None:
-    """Remove the relays of a control plane that lead to none of these ports; they hold no data."""
-    return

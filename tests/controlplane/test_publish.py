@@ -100,6 +100,14 @@ def refused(place: tuple[str, int]) -> bool:
     return False
 
 
+def over(connection: socket.socket) -> bool:
+    """Whether the connection is at its end, by whichever kind of it."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
 def test_a_client_that_sends_no_more_gets_its_answer(plane: Plane, machine: str) -> None:
     place = publish(plane, machine, ECHO)
     up(place)
@@ -180,9 +188,7 @@ def test_unpublishing_cuts_the_connections_and_frees_the_port(plane: Plane, mach
         connection.sendall(b"x")
         assert connection.recv(1) == b"x"
         unpublish(plane, machine, ECHO)
-        with pytest.raises(ConnectionError):
-            assert not connection.recv(1)
-            raise ConnectionError
+        assert over(connection)
     assert refused(place)
     assert names.relay_name(machine, ECHO) not in relays(plane)
     assert ECHO not in [port["container_port"] for port in plane.seen(machine)["ports"]]

@@ -203,6 +203,15 @@ class FakeEc2:
         self._called("stats")
         return [Stats(machine.id, machine.name, 12.5, 3 * 2**20, 2**30, 4, 1000, 2000) for machine in instances]
 
+    def publish(self, instance: Instance, port: int, host_port: int | None = None) -> PortMapping:
+        self._called("publish", (instance.id, port, host_port))
+        mapping = PortMapping(port, host_port or 20001, live=True)
+        instance.ports.append(mapping)
+        return mapping
+
+    def unpublish(self, instance: Instance, port: int) -> None:
+        self._called("unpublish", (instance.id, port))
+
     def copy(self, source: str, destination: str) -> int:
         self._called("copy", (source, destination))
         return 2048

@@ -40,7 +40,7 @@ def test_instances(oblako: Any, cloud: FakeEc2) -> None:
     assert oblako("stop", "web")[1].strip().endswith("web: running -> stopped")
     assert oblako("start", "web")[0] == 0
     assert oblako("terminate", "web")[0] == 0
-    assert "no published ports; oblako run --publish" in oblako("ports", "*")[1] or cloud.machines[0].ports
+    assert "no published ports; oblako publish" in oblako("ports", "*")[1] or cloud.machines[0].ports
 
 
 def test_exec_hands_arguments_on_and_ends_with_the_commands_code(oblako: Any, cloud: FakeEc2) -> None:

@@ -139,6 +139,17 @@ def test_the_rest(cell: Any, cloud: FakeEc2) -> None:
     assert last_call(cloud, "wait") == ("stopped", None)
 
 
+def test_publish_and_unpublish(cell: Any, cloud: FakeEc2) -> None:
+    web = cloud.add("web")
+    done = cell("%ec2 publish web 8080:80 9000")
+    assert "http://127.0.0.1:8080" in done.stdout
+    assert [details for name, details in cloud.calls if name == "publish"] == [(web.id, 80, 8080), (web.id, 9000, None)]
+    assert 'href="http://127.0.0.1:8080"' in done.value._repr_html_()
+    assert "http://127.0.0.1:8080" in cell("%ec2 ports").stdout
+    assert f"{web.id} web: 80, 9000 unpublished" in cell("%ec2 unpublish web 80 9000").stdout
+    assert [details for name, details in cloud.calls if name == "unpublish"] == [(web.id, 80), (web.id, 9000)]
+
+
 def test_stack(cell: Any, cloud: FakeEc2) -> None:
     done = cell("%%ec2 stack demo --parameter A=1\nResources: {}\n")
     assert last_call(cloud, "deploy") == ("demo", "Resources: {}\n", {"A": "1"})
@@ -170,6 +181,9 @@ def test_doctor(cell: Any, cloud: FakeEc2) -> None:
         ("%ec2 run --count three", "not a whole number"),
         ("%ec2 run --count 0", "not a whole number"),
         ("%ec2 run --publish 99999", "ports go from 1 to 65535"),
+        ("%ec2 publish web", "arguments are required"),
+        ("%ec2 publish web http", "'http' is not a port"),
+        ("%ec2 unpublish web 8080:80", "not a whole number from 1 to 65535"),
         ("%ec2 run --tag Env", "not KEY=VALUE"),
         ("%ec2 run --name", "expected one argument"),
         ("%ec2 run --name 'a", "isn't closed"),

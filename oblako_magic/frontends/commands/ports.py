@@ -52,8 +52,8 @@ def ports(session: Session, args: Namespace) -> Any:
 @command(
     "publish",
     "Publish ports of a running instance on this machine",
-    details="At once and without a restart, also where nothing listens yet; the host port is the instance's until it is "
-    "unpublished, over stop and start. The program in the instance must listen on all addresses (0.0.0.0), not on "
+    details="At once and without a restart, also where nothing listens yet; the host port is the instance's until it "
+    "is unpublished, over stop and start. The program in the instance must listen on all addresses (0.0.0.0), not on "
     "127.0.0.1 alone.",
     arguments=[TARGET, Argument("PORT", "The instance's port; HOST_PORT:PORT says the port here, too.", many=True)],
     examples=[
@@ -76,8 +76,8 @@ def publish(session: Session, args: Namespace) -> Any:
 @command(
     "unpublish",
     "Take ports of an instance off this machine",
-    details="Connections through them are cut. A port that was published at launch stays: the engine holds it until the "
-    "instance is terminated.",
+    details="Connections through them are cut. A port that was published at launch stays: the engine holds it until "
+    "the instance is terminated.",
     arguments=[TARGET, Argument("PORT", "The instance's port.", many=True)],
     examples=[Example(f"{MAGIC} unpublish web 8888", "Nothing here leads to that port any more.")],
 )
