@@ -58,9 +58,11 @@ class Ec2(Watching, Ports):
         from . import catalog
         from .engine import images as engine_images
 
-        here: set[str] = set()
+        here, stale = set[str](), ""
         with contextlib.suppress(OblakoError):
             here = set(engine_images.names_here(self.engine()))
+            found = engine_images.local(self.engine(), names.NOTEBOOK_IMAGE)
+            stale = found.stale if found else f"build it with: {engine_images.build_command('notebook')}"
         rows = []
         default = self.settings.image or names.DEFAULT_IMAGE
         rows.append(
@@ -69,6 +71,15 @@ class Ec2(Watching, Ports):
                 "name": "(default)",
                 "image": default,
                 "description": "what %ec2 run takes without --image",
+            }
+        )
+        use = "what notebook instances take"
+        rows.append(
+            {
+                "image_id": "",
+                "name": "(notebook)",
+                "image": names.NOTEBOOK_IMAGE,
+                "description": f"{use}; {stale}" if stale else use,
             }
         )
         for ami in catalog.AMIS:

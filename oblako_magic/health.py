@@ -24,7 +24,7 @@ def report(ec2: Ec2) -> Report:
     engine, orphans = _engine(ec2), list[Orphan]()
     checks.append(engine)
     if engine.ok:
-        checks.append(_image(ec2))
+        checks += [_image(ec2), _notebook_image(ec2)]
     if checks[0].ok:
         try:
             orphans = ec2.orphans()
@@ -80,6 +80,27 @@ def _image(ec2: Ec2) -> Check:
     except EngineError as error:
         return Check("image", False, str(error), "see the engine above")
     return Check("image", True, f"{name} is not here; the first launch pulls it (or build one: oblako image build)")
+
+
+def _notebook_image(ec2: Ec2) -> Check:
+    """Whether the image of notebook instances is here, and has this very package in it."""
+    from .engine import images, package
+
+    name, title = names.NOTEBOOK_IMAGE, "notebook image"
+    step = images.build_command("notebook")
+    try:
+        found = images.local(ec2.engine(), name)
+    except EngineError as error:
+        return Check(title, False, str(error), "see the engine above")
+    if found is None:
+        return Check(title, True, f"{name} is not here; notebook instances need it ({step})")
+    if found.stale:
+        sentence, _, _ = found.stale.partition("; ")
+        return Check(title, False, sentence, f"{step} --force")
+    built = found.labels.get(names.LABEL_BUILT, "some day")
+    if found.labels.get(names.LABEL_SOURCE, package.digest()) != package.digest():
+        return Check(title, True, f"{name}, built {built} from other files of this version ({step} --force)")
+    return Check(title, True, f"{name}, built {built} by this version")
 
 
 def _instances(ec2: Ec2) -> Check:

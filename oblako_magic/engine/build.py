@@ -117,6 +117,7 @@ def build_base(
         rootfs.bootstrap(tar, folder, say, bundles=rootfs.trust_bundles())
         say(f"importing {name}, {os.stat(tar).st_size / 1e6:.0f} MB")
         changes = ['CMD ["/bin/bash"]', "ENV LANG=C.UTF-8", f"LABEL {names.LABEL_IMAGE}=base"]
+        changes.append(f"LABEL {names.LABEL_BUILT}={_now()}")
         rootfs.import_image(api, tar, name, changes)
     return name
 
@@ -185,9 +186,12 @@ def build_notebook(
     return name
 
 
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _notebook_changes() -> list[str]:
     """What an import adds to the image beside its files: how it runs by itself, and what it was built of."""
-    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     return [
         # Alone, as "docker run -p 127.0.0.1:8888:8888": a token of its own, on its output.
         'CMD ["runuser", "ec2-user", "-c", "cd ~/SageMaker && exec jupyter-lab --ip=0.0.0.0 --no-browser"]',
@@ -201,5 +205,5 @@ def _notebook_changes() -> list[str]:
         f"LABEL {names.LABEL_IMAGE}=notebook",
         f"LABEL {names.LABEL_VERSION}={__version__}",
         f"LABEL {names.LABEL_SOURCE}={package.digest()}",
-        f"LABEL {names.LABEL_BUILT}={now}",
+        f"LABEL {names.LABEL_BUILT}={_now()}",
     ]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from .. import names
+from .. import __version__, names
 from ..errors import EngineError, EngineUnavailable, ImageError, NotFound
 from .client import Engine
 from .translate import translated
@@ -33,12 +33,26 @@ class Image:
         Of its own configuration.
     user : str
         The account that its processes run under; empty is root.
+    labels : mapping of str to str
+        Its own; ``oblako.version`` and its kin where it was built here (``build.py``).
     """
 
     name: str
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     user: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def stale(self) -> str:
+        """The sentence for an image with another version of this package in it than the one that runs; else nothing."""
+        version = self.labels.get(names.LABEL_VERSION, __version__)
+        if version == __version__:
+            return ""
+        return (
+            f"{self.name} was built by version {version}, and this is {__version__}; "
+            f"build it again with: {build_command(self.labels.get(names.LABEL_IMAGE, ''))} --force"
+        )
 
     @property
     def own_init(self) -> bool:
@@ -53,6 +67,15 @@ class Image:
         A bare CMD is mostly a shell, which would end at once.
         """
         return None if self.entrypoint or self.own_init else _SLEEP
+
+
+def build_command(which: str) -> str:
+    """What makes an image of ours: ``base``, ``notebook`` or ``tiny``."""
+    return f"oblako image build {which}".rstrip()
+
+
+_BUILT_HERE = {names.BASE_IMAGE: "base", names.NOTEBOOK_IMAGE: "notebook"}
+"""Never pulled: what a registry has under these names is a stranger's."""
 
 
 def _words(value: object) -> tuple[str, ...]:
@@ -74,7 +97,11 @@ def local(engine: Engine, name: str) -> Image | None:
         except (ImageError, NotFound):
             continue
         return Image(
-            reference, _words(config.get("Entrypoint")), _words(config.get("Cmd")), str(config.get("User") or "")
+            reference,
+            _words(config.get("Entrypoint")),
+            _words(config.get("Cmd")),
+            str(config.get("User") or ""),
+            config.get("Labels") or {},
         )
     return None
 
@@ -162,7 +189,7 @@ class Resolver:
         Returns
         -------
         (Image, str)
-            The image and, where another stands in, the line that says so.
+            The image and, where another stands in or it is a stale one, the line that says so.
 
         Raises
         ------
@@ -174,7 +201,7 @@ class Resolver:
         with self._lock:
             hit = self._known.get(key)
             if hit and now - hit[0] < _FRESH:
-                return hit[1], ""
+                return hit[1], hit[1].stale
             pulling = self._pulls.setdefault(key, threading.Lock())
         with pulling:
             image = local(engine, name)
@@ -183,16 +210,20 @@ class Resolver:
         if image:
             with self._lock:
                 self._known[key] = (time.monotonic(), image)
-            return image, ""
+            return image, image.stale
         if fallback:
             base = local(engine, names.BASE_IMAGE)
             if base:
                 return base, f"{name} can't be pulled; {names.BASE_IMAGE}, built here, stands in."
             raise ImageError(f"{refusal.rstrip('.')}; build an image here with: oblako image build")
+        if name in _BUILT_HERE:
+            raise ImageError(refusal)
         raise ImageError(f"{refusal.rstrip('.')}; check its name, or name one that is here (%ec2 images lists them).")
 
     def _pull(self, engine: Engine, name: str, key: str, on_progress: Callable[[str], None] | None) -> str:
         """Pull; the sentence why it failed, or nothing."""
+        if name in _BUILT_HERE:
+            return f"{name} is not here; build it with: {build_command(_BUILT_HERE[name])}"
         refused = self._refused.get(key)
         if refused and time.monotonic() - refused[0] < _REFUSED:
             return refused[1]
@@ -202,6 +233,19 @@ class Resolver:
             self._refused[key] = (time.monotonic(), str(error))
             return str(error)
         return ""
+
+
+def built_here(engine: Engine) -> list[tuple[str, Mapping[str, str]]]:
+    """(reference, labels) of the images that were built by ``oblako image build``."""
+    with translated("list the images"):
+        found = engine.api.images(filters={"label": [names.LABEL_IMAGE]})
+    rows = [
+        (str(tag).removeprefix("localhost/"), dict(image.get("Labels") or {}))
+        for image in found
+        for tag in image.get("RepoTags") or []
+        if tag != "<none>:<none>"
+    ]
+    return sorted(rows, key=lambda row: row[0])
 
 
 def names_here(engine: Engine) -> list[str]:

@@ -83,18 +83,36 @@ def unset_lines(shell: str, names: Iterable[str]) -> list[str]:
 
 def image(session: Session, args: Namespace) -> Any:
     """Build an image, or list those that are here."""
-    from ..engine import connect, images
+    from ..engine import connect
     from ..settings import Settings
 
     engine = connect(Settings.from_env())
     try:
         if args.action == "ls":
-            return Table(
-                ({"image": name} for name in images.names_here(engine)), {"image": "Image"}, nothing="no images"
-            )
+            return _images_here(engine)
         return Text(f"{_build(engine, args)} is here; {PROGRAM} run --image NAME takes it")
     finally:
         engine.close()
+
+
+def _images_here(engine: Engine) -> Table:
+    from .. import names
+    from ..engine import images
+
+    built = dict(images.built_here(engine))
+    rows = [
+        {
+            "image": name,
+            "built": built.get(name, {}).get(names.LABEL_BUILT, ""),
+            "version": built.get(name, {}).get(names.LABEL_VERSION, ""),
+            "note": images.Image(name, labels=built.get(name, {})).stale,
+        }
+        for name in images.names_here(engine)
+    ]
+    columns = {"image": "Image", "built": "Built here", "version": "oblako_magic"}
+    if any(row["note"] for row in rows):
+        columns["note"] = "Note"
+    return Table(rows, columns, nothing="no images")
 
 
 def _build(engine: Engine, args: Namespace) -> str:

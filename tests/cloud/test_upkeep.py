@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from oblako_magic import Ec2, names
+from oblako_magic import Ec2, __version__, names
 from oblako_magic.engine import build, containers, images, volumes
 from oblako_magic.errors import EngineError, OblakoError, PortTaken
-from oblako_magic.handles import Orphan
+from oblako_magic.frontends import cli
+from oblako_magic.handles import Check, Orphan
 from oblako_magic.model import ContainerSpec
 from tests.support.plane import ControlPlane, eventually
-from tests.support.sweep import sweep
+from tests.support.sweep import RUN, sweep
 from tests.support.world import gone, running, runs, started_at
 
 
@@ -135,6 +136,38 @@ class TestDoctor:
         assert {"control plane", "engine", "image", "instances", "disk", "clients"} <= set(checks)
         assert cloud.endpoint_url in checks["clients"].detail
         assert build.TINY_IMAGE in checks["image"].detail
+
+    def test_a_stale_notebook_image_is_wrong_and_a_missing_one_is_told(
+        self, cloud: Ec2, monkeypatch: pytest.MonkeyPatch, run_label: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        api, name = cloud.engine().api, f"oblako/old:{run_label}"
+        monkeypatch.setattr(names, "NOTEBOOK_IMAGE", name)
+
+        def told() -> tuple[Check, str, str]:
+            check = next(check for check in cloud.doctor().checks if check.name == "notebook image")
+            row = next(row for row in cloud.images() if row["name"] == "(notebook)")
+            return check, row["image"], row["description"]
+
+        check, image, description = told()
+        assert (check.ok, image) == (True, name)
+        assert "notebook instances need it (oblako image build notebook)" in check.detail
+        assert "build it with: oblako image build notebook" in description
+        container = api.create_container(build.TINY_IMAGE, ["true"], labels={RUN: run_label})["Id"]
+        changes = [f"LABEL {names.LABEL_VERSION}=0.0.1", f"LABEL {names.LABEL_IMAGE}=notebook"]
+        api.commit(container, *name.split(":"), changes=changes)
+        api.remove_container(container)
+        try:
+            check, _, description = told()
+            assert cli.main(["image", "ls"]) == 0
+            (instance,) = cloud.run(image=name, name="old")
+        finally:
+            cloud.find(["old"])[0].terminate()
+            api.remove_image(name)
+        said = f"{name} was built by version 0.0.1, and this is {__version__}"
+        assert (check.ok, check.detail, check.next_step) == (False, said, "oblako image build notebook --force")
+        assert said in description
+        assert any(said in line and line.startswith(name) for line in capsys.readouterr().out.splitlines())
+        assert instance.note == f"{said}; build it again with: oblako image build notebook --force"
 
     def test_what_is_removed_by_hand_is_impaired(self, shared_control_plane: ControlPlane, cloud: Ec2) -> None:
         (instance,) = cloud.run(name="robbed")

@@ -17,10 +17,11 @@ from typing import Any
 import docker.errors
 import pytest
 
-from oblako_magic import names
+from oblako_magic import __version__, names
 from oblako_magic.engine import Engine, build, images
 from oblako_magic.engine.images import Image, Resolver
 from oblako_magic.errors import ImageError
+from tests.support.sweep import RUN
 
 NOWHERE = "127.0.0.1:1/oblako/no-such:1"
 
@@ -66,6 +67,65 @@ def test_a_pull_that_fails_is_an_image_error(engine_backend: Engine) -> None:
 def test_an_image_that_was_named_has_no_stand_in(engine_backend: Engine) -> None:
     with pytest.raises(ImageError, match="check its name, or name one that is here"):
         Resolver().resolve(engine_backend, NOWHERE, fallback=False)
+
+
+@pytest.fixture
+def stale_image(engine_backend: Engine, run_label: str) -> Iterator[str]:
+    """The tiny image as if an older version had built it, as the notebook image."""
+    yield from made_by("0.0.1", engine_backend, run_label)
+
+
+def made_by(version: str, engine: Engine, run: str) -> Iterator[str]:
+    api, name = engine.api, f"oblako/stale:{run}"
+    container = api.create_container(build.TINY_IMAGE, ["true"], labels={RUN: run})["Id"]
+    try:
+        labels = {
+            names.LABEL_IMAGE: "notebook",
+            names.LABEL_VERSION: version,
+            names.LABEL_BUILT: "2020-01-01T00:00:00Z",
+        }
+        changes = [f"LABEL {key}={value}" for key, value in labels.items()]
+        api.commit(container, *name.split(":"), changes=changes)
+    finally:
+        api.remove_container(container)
+    yield name
+    api.remove_image(name)
+
+
+def test_an_image_that_another_version_built_is_told(engine_backend: Engine, stale_image: str) -> None:
+    sentence = (
+        f"{stale_image} was built by version 0.0.1, and this is {__version__}; "
+        "build it again with: oblako image build notebook --force"
+    )
+    resolver = Resolver()
+    for _ in range(2):  # looked up, and remembered
+        image, note = resolver.resolve(engine_backend, stale_image, fallback=False)
+        assert (image.name, note) == (stale_image, sentence)
+    assert (stale_image, "0.0.1") in [
+        (name, labels[names.LABEL_VERSION])
+        for name, labels in images.built_here(engine_backend)
+        if names.LABEL_VERSION in labels
+    ]
+
+
+def test_an_image_of_this_version_is_told_nothing_of(engine_backend: Engine, run_label: str) -> None:
+    for name in made_by(__version__, engine_backend, run_label):
+        assert Resolver().resolve(engine_backend, name, fallback=False)[1] == ""
+
+
+@pytest.mark.parametrize(("image", "which"), [("BASE_IMAGE", "base"), ("NOTEBOOK_IMAGE", "notebook")])
+def test_what_is_built_here_is_never_pulled(
+    engine_backend: Engine, monkeypatch: pytest.MonkeyPatch, image: str, which: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("pulled")
+
+    name = getattr(names, image)
+    monkeypatch.setattr(images, "local", lambda *_: None)
+    monkeypatch.setattr(images, "pull", refuse)
+    with pytest.raises(ImageError) as caught:
+        Resolver().resolve(engine_backend, name, fallback=False)
+    assert str(caught.value) == f"{name} is not here; build it with: oblako image build {which}"
 
 
 @pytest.fixture
