@@ -1,4 +1,4 @@
-"""What EC2 keeps and changes of an instance after its launch: attributes, addresses, words.
+"""What EC2 keeps and changes of an instance after its launch: attributes, states, words.
 
 Changes moto's records and nothing else; the loop follows them.
 """
@@ -8,17 +8,14 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import ipaddress
 from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import EmptyResult
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination
-from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceBackend
-from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.instances import InstanceResponse
 
 from . import capacity
@@ -28,17 +25,21 @@ _STOPPED_ONLY = {"instance_type", "user_data", "kernel", "ramdisk", "ebs_optimiz
 """Attributes that EC2 changes of stopped instances alone (API reference, ModifyInstanceAttribute)."""
 _FLAGS = {"disable_api_termination", "disable_api_stop", "ebs_optimized", "source_dest_check", "ena_support"}
 _BEHAVIOR = "instance_initiated_shutdown_behavior"
+_INTERNAL = {"iam_instance_profile"}
+"""What moto's own associations of instance profiles set by the same method; no client can name it."""
 _OTHERS = ("InstanceInitiatedShutdownBehavior", "Ramdisk", "SriovNetSupport", "EnaSupport")
 """Attributes of ModifyInstanceAttribute that moto's handler does not know: it would take the groups away instead."""
 _KNOWN = (
     *("InstanceType", "Kernel", "UserData", "DisableApiTermination", "SourceDestCheck", "EbsOptimized"),
     *("DisableApiStop", *_OTHERS),
 )
-_RESERVED_FIRST = 4
-"""Addresses at the start of a subnet that AWS keeps; and the last one (VPC user guide)."""
 
 
 # -- attributes -------------------------------------------------------------------------------------------
+
+
+def _no_attribute(name: str) -> EC2ClientError:
+    return EC2ClientError("InvalidParameterValue", f"Value ({name}) for parameter attribute is invalid.")
 
 
 def _modify(original: Callable[..., Any], strict: bool) -> Callable[..., Any]:
@@ -47,8 +48,10 @@ def _modify(original: Callable[..., Any], strict: bool) -> Callable[..., Any]:
     @functools.wraps(original)
     def modify_instance_attribute(self: Any, instance_id: str, key: str, value: Any) -> Any:
         instance = self.get_instance(instance_id)
+        if key in _INTERNAL:
+            return original(self, instance_id, key, value)
         if key not in _STOPPED_ONLY | _FLAGS | {_BEHAVIOR}:
-            raise EC2ClientError("InvalidParameterValue", f"Value ({key}) for parameter attribute is invalid.")
+            raise _no_attribute(key)
         if key in _STOPPED_ONLY and instance.state != "stopped":
             raise EC2ClientError(
                 "IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state."
@@ -79,6 +82,9 @@ def _modify_request(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def modify_instance_attribute(self: Any) -> Any:
         backend = self.ec2_backend
         instance = backend.get_instance(self._get_param("InstanceId"))
+        attribute = str(self._get_param("Attribute") or "")
+        if camelcase_to_underscores(attribute) in _INTERNAL:
+            raise _no_attribute(attribute)
         for name in _OTHERS:
             value = self._get_param(f"{name}.Value")
             if value is not None:
@@ -138,45 +144,6 @@ def _current(original: Callable[[Any], Any], key: str, settled: tuple[str, ...])
     return change
 
 
-# -- addresses --------------------------------------------------------------------------------------------
-
-
-def _keep_elastic(original: Callable[[Any], None]) -> Callable[[Any], None]:
-    """An Elastic IP stays over stop and start; only an address that EC2 chose is another one afterwards."""
-
-    @functools.wraps(original)
-    def change(self: Any) -> None:
-        original(self)
-        for address in self.ec2_backend.addresses:
-            if address.eni is self:
-                self.public_ip = address.public_ip
-
-    return change
-
-
-def _request_ip(original: Callable[..., Any]) -> Callable[..., Any]:
-    """PrivateIpAddress (API reference, RunInstances); moto's own exceptions are no answers."""
-
-    @functools.wraps(original)
-    def request_ip(self: Any, ip: str, instance: Any) -> Any:
-        try:
-            address = ipaddress.ip_address(ip)
-        except ValueError:
-            raise EC2ClientError("InvalidParameterValue", f"invalid value for parameter address: {ip}") from None
-        if address not in self.cidr:
-            raise EC2ClientError(
-                "InvalidParameterValue", f"Address {ip} does not fall within the subnet's address range"
-            )
-        place = int(address) - int(self.cidr.network_address)
-        if place < _RESERVED_FIRST or place == self.cidr.num_addresses - 1:
-            raise EC2ClientError("InvalidParameterValue", f"Address {ip} is in subnet's reserved address range")
-        if str(ip) in self._subnet_ips:
-            raise EC2ClientError("InvalidIPAddress.InUse", f"Address {ip} is in use.")
-        return original(self, ip, instance)
-
-    return request_ip
-
-
 # -- words ------------------------------------------------------------------------------------------------
 
 
@@ -190,22 +157,6 @@ def _in_gmt(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return previous
 
     return change
-
-
-def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """An Elastic IP outlives its instance and is free again (EC2 user guide); moto keeps it bound."""
-
-    @functools.wraps(original)
-    def terminate(self: Any) -> Any:
-        previous = original(self)
-        for address in self.ec2_backend.addresses:
-            if address.instance is self or address.eni in self.nics.values():
-                if address.eni is not None:
-                    address.eni.public_ip = None
-                address.instance = address.eni = address.association_id = None
-        return previous
-
-    return terminate
 
 
 def install(strict: bool, limit: capacity.Limit) -> None:
@@ -233,13 +184,8 @@ def install(strict: bool, limit: capacity.Limit) -> None:
             "terminate_instances",
             _current(InstanceResponse.terminate_instances, "TerminatingInstances", ("shutting-down", "terminated")),
         ),
-        (NetworkInterface, "start", _keep_elastic(NetworkInterface.start)),
-        (NetworkInterface, "stop", _keep_elastic(NetworkInterface.stop)),
-        (Subnet, "request_ip", _request_ip(Subnet.request_ip)),
         (Instance, "stop", _in_gmt(Instance.stop)),
-        (Instance, "terminate", _in_gmt(_terminate(Instance.terminate))),
-        # Moto frees the addresses when Python happens to drop the record - also one that stands for another by then.
-        (Instance, "__del__", lambda self: None),
+        (Instance, "terminate", _in_gmt(Instance.terminate)),
     ]
     for owner, name, rule in rules:
         setattr(owner, name, rule)

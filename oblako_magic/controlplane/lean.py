@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # -- start ------------------------------------------------------------------------------------------------
@@ -131,6 +131,14 @@ def _reset(self: Any) -> None:
     self.__dict__ = {"region_name": self.region_name, "account_id": self.account_id}
 
 
+def _living(cls: Any) -> Iterator[Any]:
+    """The backends that a peering may reach: moto asks every one that was ever made, emptied ones, too."""
+    from moto.ec2.models import ec2_backends
+
+    for accounts in list(dict.values(ec2_backends)):
+        yield from list(dict.values(accounts))
+
+
 def install() -> None:
     """Lay it over boto3 and moto. Once a process, before moto is imported."""
     import boto3.session
@@ -157,6 +165,8 @@ def install() -> None:
     ):
         setattr(owner, name, better(getattr(owner, name)))
     EC2Backend.reset = _reset  # type: ignore[method-assign]
+    for name in ("get_vpc_pcx_refs", "_get_peering_attachment_backend_refs"):
+        setattr(EC2Backend, name, classmethod(_living))
     utils.random_resource_id = _random_resource_id
     # Both are asked at every call: a walk over moto's folder, and over the methods of a class.
     modules = frozenset(backends.list_of_moto_modules())

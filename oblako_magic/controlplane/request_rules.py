@@ -98,8 +98,9 @@ def install() -> None:
     ]
     for owner, name, rule in rules:
         setattr(owner, name, rule)
-    # So RunInstances words it (API reference, examples); moto has an empty reason.
+    # So RunInstances words it (API reference, examples); moto has an empty reason, and AWS none where there is none.
     words = {
-        "RunInstances.Reservation.Instances.Instance.StateReason": lambda _: {"Code": "pending", "Message": "pending"}
+        "RunInstances.Reservation.Instances.Instance.StateReason": lambda _: {"Code": "pending", "Message": "pending"},
+        "Instances.Instance.StateReason": lambda reason: reason if reason and (reason.code or reason.message) else None,
     }
     EC2BaseResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER.update(words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import groups, instance_rules, launch_rules, request_rules, semantics
+from . import addresses, groups, instance_rules, launch_rules, request_rules, semantics
 from .capacity import Size, host_size
 
 
@@ -26,6 +26,7 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
 
     semantics.install()
     launch_rules.install(settings.strict, limit)
+    addresses.install()
     instance_rules.install(settings.strict, limit)
     request_rules.install()
     groups.install()

@@ -18,7 +18,6 @@ from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination
 from moto.ec2.models import EC2Backend, amis
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
-from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.general import General
 from moto.ec2.responses.instances import InstanceResponse
@@ -112,7 +111,8 @@ def _root_device(backend: Any, image_id: str | None) -> str:
 def _block_devices(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -> None:
     """Take the block devices of the launch template or configuration where the request has none, with AWS's defaults.
 
-    A root volume goes with its instance unless somebody said otherwise (EC2 user guide).
+    A volume that is made at launch goes with its instance unless somebody said otherwise, the root volume and, by API
+    and CLI, a data volume, too (EC2 user guide, "Preserve data when an instance is terminated").
     """
     if "block_device_mappings" not in kwargs:
         template, config = kwargs.get("launch_template"), kwargs.get("launch_config")
@@ -126,10 +126,11 @@ def _block_devices(backend: Any, image_id: str | None, kwargs: dict[str, Any]) -
             kwargs["block_device_mappings"] = mappings
     root = _root_device(backend, image_id)
     for mapping in kwargs.get("block_device_mappings") or []:
-        if mapping.get("DeviceName") == root and isinstance(mapping.get("Ebs"), dict):
-            mapping["Ebs"].setdefault("DeleteOnTermination", True)
-            if not mapping["Ebs"].get("SnapshotId"):
-                mapping["Ebs"]["VolumeSize"] = mapping["Ebs"].get("VolumeSize") or _ROOT_SIZE
+        if not isinstance(mapping.get("Ebs"), dict):
+            continue
+        mapping["Ebs"].setdefault("DeleteOnTermination", True)
+        if mapping.get("DeviceName") == root and not mapping["Ebs"].get("SnapshotId"):
+            mapping["Ebs"]["VolumeSize"] = mapping["Ebs"].get("VolumeSize") or _ROOT_SIZE
 
 
 def _parse_block_devices(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -317,10 +318,6 @@ def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         if self.state in ("terminated", "shutting-down"):
             return previous  # a second round would forget that its root volume is kept
         mine = backing(self)
-        root = self.block_device_mapping
-        mine.root_kept = any(
-            d.volume_id == mine.root_volume_id and not d.delete_on_termination for d in list(root.values())
-        )
         fleet = _fleet_of(self)
         capacity = fleet.fulfilled_capacity if fleet else 0
         try:
@@ -328,6 +325,8 @@ def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         except Exception:
             log.exception("moto's bookkeeping at the end of %s", self.id)
             self._state = InstanceState("terminated", 48)
+        # By DeleteOnTermination, or because it was detached before.
+        mine.root_kept = mine.root_volume_id in self.ec2_backend.volumes
         if fleet and fleet.fulfilled_capacity == capacity:
             # Moto looks for a specification of the instance's subnet, and most of them name none.
             same = (spec for spec in fleet.launch_specs if spec.instance_type == self.instance_type)
@@ -335,27 +334,6 @@ def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return previous
 
     return terminate
-
-
-def _next_address(self: Any, instance: Any) -> str:
-    """The next free address of a subnet, from the fifth on: AWS keeps four at the start and one at the end.
-
-    Moto walks through the addresses with an iterator that a restart sets back to the first.
-    """
-    network = self.cidr
-    last = network.num_addresses - 2
-    start = vars(self).get("oblako_next", 4)
-    for offset in (*range(start, min(last + 1, start + 65536)), *range(4, min(start, last + 1))):
-        address = network[offset]
-        if str(address) not in self._subnet_ips and address not in self._reserved_ips:
-            self.oblako_next = offset + 1
-            self._unused_ips.discard(str(address))
-            self._subnet_ips[str(address)] = instance
-            return str(address)
-    raise EC2ClientError(
-        "InsufficientFreeAddressesInSubnet",
-        f"There are not enough free addresses in subnet '{self.id}' to satisfy the requested number of instances.",
-    )
 
 
 def _status(self: Any) -> dict[str, Any]:
@@ -463,7 +441,6 @@ def install() -> None:
         (InstanceBackend, "stop_instances", _stop_instances),
         (InstanceBackend, "reboot_instances", _reboot_instances),
         (InstanceBackend, "terminate_instances", _terminate_instances),
-        (Subnet, "get_available_subnet_ip", _next_address),
         (Instance, "setup_defaults", _add_root),
         (Instance, "terminate", _terminate(Instance.terminate)),
         (Instance, "instance_status", property(_status)),

@@ -351,11 +351,11 @@ class Server:
                 # Moto forgets every volume, so that none may be kept.
                 for device in list(instance.block_device_mapping.values()):
                     device.delete_on_termination = True
+                if instance.state not in ("terminated", "shutting-down"):
+                    instance.terminate()
                 kept = instance.ec2_backend.volumes.get(instance.oblako.root_volume_id)
                 if instance.oblako.root_kept and kept is not None and not kept.attachment:
                     instance.ec2_backend.delete_volume(kept.id)
-                if instance.state not in ("terminated", "shutting-down"):
-                    instance.terminate()
             changed = self._intent.scan()
             version = self._store.touch()
             self._intent.hold(changed, version)

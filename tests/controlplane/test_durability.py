@@ -315,6 +315,15 @@ def test_damaged_state_is_set_aside_and_instances_are_rebuilt_from_their_contain
     assert not {names.root_volume_name(running), names.root_volume_name(stopped)} & set(own.volumes())
 
 
+def reset(plane: Plane) -> None:
+    """Moto's own endpoint that forgets everything."""
+    port = int(plane.endpoint.rpartition(":")[2])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/moto-api/reset")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
 def test_a_reset_that_is_allowed_leaves_no_container_and_no_volume(own: Plane) -> None:
     own.run(DisableApiTermination=True)
     ebs = {"VolumeSize": 8, "DeleteOnTermination": False}
@@ -324,11 +333,9 @@ def test_a_reset_that_is_allowed_leaves_no_container_and_no_volume(own: Plane) -
     own.client().terminate_instances(InstanceIds=[ended])
     own.until(ended, "terminated")
     assert names.root_volume_name(ended) in own.volumes(), "kept, until somebody deletes it"
-    port = int(own.endpoint.rpartition(":")[2])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("POST", "/moto-api/reset")
-    assert connection.getresponse().status == 200
-    connection.close()
+    (root,) = own.describe(own.run())["BlockDeviceMappings"]
+    own.client().detach_volume(VolumeId=root["Ebs"]["VolumeId"])
+    reset(own)
     assert own.containers() == []
     assert own.volumes() == []
     assert own.client().describe_instances()["Reservations"] == []
@@ -337,3 +344,25 @@ def test_a_reset_that_is_allowed_leaves_no_container_and_no_volume(own: Plane) -
     own.start()
     assert own.client().describe_instances()["Reservations"] == []
     assert own.state(own.run()) == "running"
+
+
+def test_a_peering_reaches_the_region_that_is_there_after_a_reset(own: Plane) -> None:
+    regions = ("us-east-1", "eu-west-1")
+    for region in regions:
+        own.client(region=region).describe_vpcs()
+    reset(own)
+    vpcs = [own.client(region=region).create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"] for region in regions]
+    made = own.client().create_vpc_peering_connection(VpcId=vpcs[0], PeerVpcId=vpcs[1], PeerRegion=regions[1])
+    name = made["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    for region in regions:
+        found = own.client(region=region).describe_vpc_peering_connections()["VpcPeeringConnections"]
+        assert [one["VpcPeeringConnectionId"] for one in found] == [name]
+    gateways = [own.client(region=one).create_transit_gateway()["TransitGateway"] for one in regions]
+    attachment = own.client().create_transit_gateway_peering_attachment(
+        TransitGatewayId=gateways[0]["TransitGatewayId"],
+        PeerTransitGatewayId=gateways[1]["TransitGatewayId"],
+        PeerAccountId=gateways[1]["OwnerId"],
+        PeerRegion=regions[1],
+    )["TransitGatewayPeeringAttachment"]["TransitGatewayAttachmentId"]
+    far = own.client(region=regions[1]).describe_transit_gateway_peering_attachments()
+    assert [one["TransitGatewayAttachmentId"] for one in far["TransitGatewayPeeringAttachments"]] == [attachment]

@@ -226,6 +226,8 @@ class TestStopAndStart:
         assert not stopped.get("PublicIpAddress")
         eventually(lambda: started(plane, instance_id) > before["LaunchTime"], what="a later LaunchTime")
         after = plane.describe(instance_id)
+        assert "StateReason" not in after
+        assert "StateReason" not in before
         assert after["PublicIpAddress"] != before["PublicIpAddress"]
         assert after["PrivateIpAddress"] == stopped["PrivateIpAddress"] == before["PrivateIpAddress"]
         assert not after.get("StateTransitionReason")
@@ -245,6 +247,94 @@ class TestStopAndStart:
         (left,) = client.describe_addresses(AllocationIds=[address["AllocationId"]])["Addresses"]
         assert not left.get("InstanceId")
         assert not left.get("AssociationId")
+
+
+class TestTheEnd:
+    """What goes with an instance and what stays (EC2 user guide, "Preserve data when an instance is terminated")."""
+
+    def test_its_address_is_free_while_its_record_is_shown(self, plane: Plane) -> None:
+        client, place = plane.client(), subnet(plane, "172.31.0.0/20")
+        address = {"PrivateIpAddress": "172.31.9.9", "SubnetId": place}
+        instance_id = running(plane, **address)
+        (interface,) = plane.describe(instance_id)["NetworkInterfaces"]
+        assert interface["Attachment"]["DeleteOnTermination"] is True
+        client.terminate_instances(InstanceIds=[instance_id])
+        second = running(plane, **address)
+        plane.until(instance_id, "terminated")
+        shown = plane.describe(instance_id)
+        assert not {"PrivateIpAddress", "PublicIpAddress", "SubnetId", "VpcId"} & set(shown)
+        assert (shown["PrivateDnsName"], shown["NetworkInterfaces"]) == ("", [])
+        refused(
+            "InvalidNetworkInterfaceID.NotFound",
+            client.describe_network_interfaces,
+            NetworkInterfaceIds=[interface["NetworkInterfaceId"]],
+        )
+        # Whoever has the address now keeps it, also when the first one is terminated once more.
+        client.terminate_instances(InstanceIds=[instance_id])
+        refused("InvalidIPAddress.InUse", simulated, plane, **address)
+        by = [{"Name": "private-ip-address", "Values": ["172.31.9.9"]}]
+        (found,) = client.describe_instances(Filters=by)["Reservations"]
+        assert found["Instances"][0]["InstanceId"] == second
+
+    def test_an_interface_of_one_s_own_is_free_again(self, plane: Plane) -> None:
+        client, place = plane.client(), subnet(plane, "172.31.0.0/20")
+        made = client.create_network_interface(SubnetId=place, PrivateIpAddress="172.31.9.10")["NetworkInterface"]
+        given = [{"DeviceIndex": 0, "NetworkInterfaceId": made["NetworkInterfaceId"]}]
+        instance_id = running(plane, NetworkInterfaces=given)
+        assert plane.describe(instance_id)["PrivateIpAddress"] == "172.31.9.10"
+        client.terminate_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "terminated")
+        (left,) = client.describe_network_interfaces(NetworkInterfaceIds=[made["NetworkInterfaceId"]])[
+            "NetworkInterfaces"
+        ]
+        assert (left["Status"], left["PrivateIpAddress"]) == ("available", "172.31.9.10")
+        assert plane.describe(running(plane, NetworkInterfaces=given))["PrivateIpAddress"] == "172.31.9.10"
+
+    @pytest.mark.parametrize("template", [False, True])
+    def test_volumes_of_the_launch_go_unless_they_are_kept(self, plane: Plane, template: bool) -> None:
+        client, name = plane.client(), uuid.uuid4().hex
+        devices = [
+            {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 1}},
+            {"DeviceName": "/dev/sdg", "Ebs": {"VolumeSize": 1, "DeleteOnTermination": False}},
+        ]
+        arguments: dict[str, Any] = {"BlockDeviceMappings": devices}
+        if template:
+            client.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=arguments)
+            arguments = {"LaunchTemplate": {"LaunchTemplateName": name}}
+        instance_id = running(plane, **arguments)
+        mapped = {one["DeviceName"]: one["Ebs"] for one in plane.describe(instance_id)["BlockDeviceMappings"]}
+        goes = {device: ebs["DeleteOnTermination"] for device, ebs in mapped.items()}
+        assert goes == {"/dev/sda1": True, "/dev/sdf": True, "/dev/sdg": False}
+        client.terminate_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "terminated")
+        volumes = [ebs["VolumeId"] for ebs in mapped.values()]
+        left = client.describe_volumes(Filters=[{"Name": "volume-id", "Values": volumes}])["Volumes"]
+        assert [(one["VolumeId"], one["State"]) for one in left] == [(mapped["/dev/sdg"]["VolumeId"], "available")]
+
+
+class TestInstanceProfiles:
+    def profile(self, plane: Plane) -> str:
+        name = f"profile-{uuid.uuid4().hex}"
+        plane.client("iam").create_instance_profile(InstanceProfileName=name)
+        return name
+
+    def test_at_launch_and_changed(self, plane: Plane) -> None:
+        client, first, second = plane.client(), self.profile(plane), self.profile(plane)
+        instance_id = running(plane, IamInstanceProfile={"Name": first})
+        assert plane.describe(instance_id)["IamInstanceProfile"]["Arn"].endswith(f"/{first}")
+        by = [{"Name": "instance-id", "Values": [instance_id]}]
+        (found,) = client.describe_iam_instance_profile_associations(Filters=by)["IamInstanceProfileAssociations"]
+        client.disassociate_iam_instance_profile(AssociationId=found["AssociationId"])
+        assert "IamInstanceProfile" not in plane.describe(instance_id)
+        client.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": second})
+        assert plane.describe(instance_id)["IamInstanceProfile"]["Arn"].endswith(f"/{second}")
+        client.terminate_instances(InstanceIds=[instance_id])
+        plane.until(instance_id, "terminated")
+        assert client.describe_iam_instance_profile_associations(Filters=by)["IamInstanceProfileAssociations"] == []
+
+    def test_it_is_no_attribute_of_clients(self, plane: Plane) -> None:
+        change, instance_id = plane.client().modify_instance_attribute, running(plane)
+        refused("InvalidParameterValue", change, InstanceId=instance_id, Attribute="iamInstanceProfile", Value="x")
 
 
 def started(plane: Plane, instance_id: str) -> Any:

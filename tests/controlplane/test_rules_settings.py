@@ -95,11 +95,16 @@ class TestTerminatedInstances:
         eventually(lambda: plane.settings.state_file.stat().st_size < size + 2000, timeout=5, what="a smaller file")
         client.terminate_instances(InstanceIds=[kept])
 
-    def test_a_kept_root_volume_outlives_its_record(self, forgetful: Plane) -> None:
+    @pytest.mark.parametrize("detached", [False, True])
+    def test_a_kept_root_volume_outlives_its_record(self, forgetful: Plane, detached: bool) -> None:
         plane, client = forgetful, forgetful.client()
-        root = [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "DeleteOnTermination": False}}]
+        root = [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "DeleteOnTermination": detached}}]
         instance_id = plane.run(BlockDeviceMappings=root)
         (device,) = plane.describe(instance_id)["BlockDeviceMappings"]
+        if detached:
+            client.stop_instances(InstanceIds=[instance_id])
+            plane.until(instance_id, "stopped")
+            client.detach_volume(VolumeId=device["Ebs"]["VolumeId"])
         client.terminate_instances(InstanceIds=[instance_id])
         eventually(lambda: instance_id not in ids(plane), timeout=10)
         plane.restart()
