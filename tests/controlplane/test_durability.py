@@ -333,8 +333,9 @@ def test_a_reset_that_is_allowed_leaves_no_container_and_no_volume(own: Plane) -
     own.client().terminate_instances(InstanceIds=[ended])
     own.until(ended, "terminated")
     assert names.root_volume_name(ended) in own.volumes(), "kept, until somebody deletes it"
-    (root,) = own.describe(own.run())["BlockDeviceMappings"]
-    own.client().detach_volume(VolumeId=root["Ebs"]["VolumeId"])
+    bare = own.run()
+    (root,) = own.describe(bare)["BlockDeviceMappings"]
+    own.client().detach_volume(VolumeId=root["Ebs"]["VolumeId"], InstanceId=bare)
     reset(own)
     assert own.containers() == []
     assert own.volumes() == []

@@ -104,7 +104,7 @@ class TestTerminatedInstances:
         if detached:
             client.stop_instances(InstanceIds=[instance_id])
             plane.until(instance_id, "stopped")
-            client.detach_volume(VolumeId=device["Ebs"]["VolumeId"])
+            client.detach_volume(VolumeId=device["Ebs"]["VolumeId"], InstanceId=instance_id)
         client.terminate_instances(InstanceIds=[instance_id])
         eventually(lambda: instance_id not in ids(plane), timeout=10)
         plane.restart()
