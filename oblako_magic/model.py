@@ -66,7 +66,27 @@ class Limits:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """All that is needed to make an instance's container."""
+    """All that is needed to make an instance's container.
+
+    Parameters
+    ----------
+    instance_id : str
+    image : str
+    command : tuple of str or None
+        In place of the image's own.
+    hostname : str
+    ports : tuple of PortMapping
+    limits : Limits
+    labels : mapping of str to str
+    user : str
+        Whom process 1 belongs to; empty leaves it to the image.
+    replace_entrypoint : bool
+        Whether ``command`` also takes the place of the image's ENTRYPOINT.
+    also_mounted_at : tuple of str
+        Further places of the root volume.
+    internet : bool
+        Whether it reaches more than this host and its published ports are reached from it.
+    """
 
     instance_id: str
     image: str
@@ -75,6 +95,10 @@ class ContainerSpec:
     ports: tuple[PortMapping, ...] = ()
     limits: Limits = Limits()
     labels: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    replace_entrypoint: bool = False
+    also_mounted_at: tuple[str, ...] = ()
+    internet: bool = True
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,21 @@ TAG_PUBLISH: Final = "oblako:publish"
 TAG_BACKED: Final = "oblako:backed"
 """Instance tags that any AWS client may set at launch: the container image, its command (JSON list),
 ports to publish (``8080:80,8888``), and ``false`` for an instance without a container."""
+TAG_NOTEBOOK: Final = "oblako:notebook"
+"""On the machine of a notebook instance: ``ACCOUNT/REGION/NAME`` of the notebook instance."""
 TAG_ENV: Final = "oblako:env"
 TAG_LIFETIME: Final = "oblako:lifetime"
 TAG_IDLE: Final = "oblako:idle"
 """Further tags of notebook instances: environment (a JSON object), and seconds after which one is stopped: since
 its start, and without activity."""
+
+
+NOTEBOOK_MOUNT: Final = "/home/ec2-user/SageMaker"
+"""Where a notebook instance has its volume, beside ``ROOT_MOUNT``."""
+NOTEBOOK_PORT: Final = 8888
+"""Where the server of a notebook instance listens inside."""
+NO_INTERNET_NETWORK: Final = "oblako-no-internet"
+"""The engine's network of instances without internet access; one for all control planes of an engine."""
 
 
 def container_name(instance_id: str) -> str:

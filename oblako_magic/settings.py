@@ -95,6 +95,9 @@ class Settings:
         ``OBLAKO_CONTAINER_BACKEND``: ``docker``, ``podman`` or ``colima``; None takes the first that answers.
     image : str or None
         ``OBLAKO_EC2_IMAGE``: the container image of instances that name none of their own.
+    notebook_image : str or None
+        ``OBLAKO_NOTEBOOK_IMAGE``: the container image of notebook instances that name none of their own;
+        ``oblako/notebook:latest`` where it is not set, ``none`` makes notebook instances without containers.
     port : int
         ``OBLAKO_PORT``: the endpoint's port; 0 takes a free one and keeps it.
     endpoint : str
@@ -140,6 +143,7 @@ class Settings:
     state_dir: Path
     backend: str | None = None
     image: str | None = None
+    notebook_image: str | None = None
     port: int = 0
     endpoint: str = ""
     endpoint_key: str = field(default="", repr=False)
@@ -186,6 +190,7 @@ class Settings:
             state_dir=Path(state_dir).expanduser() if state_dir else default_state_dir(),
             backend=backend,
             image=env.get("OBLAKO_EC2_IMAGE") or None,
+            notebook_image=env.get("OBLAKO_NOTEBOOK_IMAGE") or None,
             port=_whole("OBLAKO_PORT", env.get("OBLAKO_PORT"), 0, 0, 65535),
             endpoint=_endpoint(env.get("OBLAKO_ENDPOINT")),
             endpoint_key=env.get("OBLAKO_ENDPOINT_KEY") or env.get("AWS_ACCESS_KEY_ID") or "",

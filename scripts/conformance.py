@@ -44,6 +44,7 @@ WHAT = ("tests/test_ec2", "tests/test_autoscaling", "tests/test_sagemaker/test_s
 ENVIRONMENT = {
     "OBLAKO_ALLOW_RESET": "on",
     "OBLAKO_EC2_SYNCHRONOUS": "on",
+    "OBLAKO_NOTEBOOK_IMAGE": "none",
     "OBLAKO_EC2_STRICT": "off",
     "OBLAKO_EC2_IMAGE": build.TINY_IMAGE,
 }

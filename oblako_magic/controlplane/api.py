@@ -4,6 +4,7 @@
 GET      /hello              who answers
 GET      /status             engine, counts, notices
 GET      /instances          ``?since=REVISION&timeout=SECONDS`` waits for a change
+GET      /notebooks          the same of notebook instances
 GET      /orphans            what carries our labels and has no record
 POST     /adopt, /remove     ``{"kind", "name"}`` of an orphan
 POST     /publish            ``{"id", "port", "host_port"?}``: ``{"host_port", "host", "url"}``
@@ -26,7 +27,7 @@ from .. import __version__, names
 from ..engine import Engine, containers, volumes
 from ..errors import EngineError, NotFound, OblakoError
 from ..settings import Settings
-from . import rebuild
+from . import notebooks, rebuild
 from .intent import Intent
 from .process import PROTOCOL
 from .publishing import Publisher
@@ -101,6 +102,7 @@ class Api:
             ("GET", "/hello"): _hello if guest else self._hello,
             ("GET", "/status"): self._status,
             ("GET", "/instances"): self._guests_instances if guest else self._instances,
+            ("GET", "/notebooks"): self._notebooks,
             ("GET", "/orphans"): self._orphans,
             ("POST", "/adopt"): self._adopt,
             ("POST", "/remove"): self._remove,
@@ -134,7 +136,9 @@ class Api:
         except EngineError as problem:
             error = str(problem)
         with self._lock:
-            counts = Counter(instance.state for instance in all_instances())
+            counts = Counter(
+                instance.state for instance in all_instances() if str(instance.owner_id) != names.NOTEBOOK_ACCOUNT
+            )
         return {
             **self._hello({}),
             "engine": engine,
@@ -152,6 +156,15 @@ class Api:
             revision = self._intent.revision
             rows = [row(instance) for instance in all_instances()]
         return {"revision": revision, "instances": rows}
+
+    def _notebooks(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if "since" in arguments:
+            timeout = min(float(arguments.get("timeout", 0)), _LONGEST_WAIT)
+            self._intent.wait(int(arguments["since"]), timeout)
+        with self._lock:
+            revision = self._intent.revision
+            rows = [notebooks.row(notebook) for notebook in notebooks.all_notebooks()]
+        return {"revision": revision, "notebooks": rows}
 
     def _guests_instances(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The same for an instance: of the user's accounts alone, and never so many waits that the user's own can't."""

@@ -17,7 +17,7 @@ from moto.moto_server.werkzeug_app import (  # type: ignore[import-not-found]
 )
 
 from ..errors import OblakoError
-from . import faults, peers, semantics, stacks, undo
+from . import faults, notebook_links, peers, semantics, stacks, undo
 from .api import Api
 from .faults import Refused
 from .guard import PEER, Guard
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _READS = re.compile(
     r"^(Describe|Get|List|Search|Lookup|Head|BatchGet|Query|Scan|Validate|Estimate|Preview|Simulate|Decode)"
 )
+_LAUNCHES = {"RunInstances", "CreateNotebookInstance", "StartNotebookInstance"}
+"""Actions that may leave an instance half-made behind when they fail."""
 StartResponse = Callable[..., Any]
 
 
@@ -130,6 +132,8 @@ class App:
             )
             return self._error(environ, start_response, "403 Forbidden", "AccessDenied", refusal)
         path = environ.get("PATH_INFO", "")
+        if path.startswith(notebook_links.PATH):
+            return self._open(path, start_response)
         if path.startswith(API):
             status, answer = self._api.handle(
                 environ["REQUEST_METHOD"],
@@ -154,6 +158,24 @@ class App:
             return self._error(environ, start_response, "500 Internal Server Error", "InternalError", text)
         start_response(status, headers)
         return [chunks]
+
+    def _open(self, path: str, start_response: StartResponse) -> list[bytes]:
+        """Lead a browser to a notebook instance, once for each link."""
+        with self._lock:
+            text, location = notebook_links.follow(path)
+        headers = [
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Cache-Control", "no-store"),
+            ("Referrer-Policy", "no-referrer"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        body = notebook_links.page(text)
+        headers.append(("Content-Length", str(len(body))))
+        if location:
+            start_response("302 Found", [*headers, ("Location", location)])
+        else:
+            start_response("403 Forbidden", headers)
+        return [body]
 
     def warm_up(self) -> None:
         """Have moto load EC2 before the first call waits for it."""
@@ -209,13 +231,13 @@ class App:
         version = 0
         failure: Exception | None = None
         with self._lock:
-            before = undo.mark() if action == "RunInstances" else []
+            before = undo.mark() if action in _LAUNCHES else []
             try:
                 answer = self._ask_moto(environ)
                 failure = faults.shapeless(environ, *answer)
             except Exception as error:
                 answer, failure = ("500 Internal Server Error", [], b""), error
-            if action == "RunInstances" and not answer[0].startswith("2"):
+            if action in _LAUNCHES and not answer[0].startswith("2"):
                 undo.launches(self._intent, before)
             backends = count_backends()
             # A first look at a region makes its default VPC, whose ids the answer may already carry.

@@ -22,6 +22,8 @@ _ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 _HEADER, _KEY_HEADER = (f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, KEY_HEADER))
 FOR_INSTANCES = frozenset({("GET", "/hello"), ("GET", "/instances")})
 """What instances may call of the own API: what says no more than DescribeInstances does, and changes nothing."""
+OPEN = "/_oblako/open/"
+"""Links that open a notebook instance."""
 PEER = "oblako.peer"
 """In a request's environment: whose the other end of its connection is (``peers.Peer``)."""
 
@@ -91,6 +93,9 @@ class Guard:
         if host.lower() not in self._hosts:
             given = environ.get("HTTP_HOST", "")
             return f"the Host header {given!r} is not one of this endpoint's; use 127.0.0.1 or localhost."
+        if environ.get("PATH_INFO", "").startswith(OPEN):
+            # A click in a notebook is another site's doing. What it opens is a secret of 256 bits, used once.
+            return "" if environ.get("REQUEST_METHOD") == "GET" else "a link is opened with GET."
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and origin != f"http://{environ.get('HTTP_HOST')}":
             return f"requests from the origin {origin!r} are not allowed."

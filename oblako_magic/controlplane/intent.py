@@ -27,7 +27,7 @@ from ..model import STATE_CODES, Backing, ContainerSpec, Limits, PortMapping, Re
 from ..reconcile.loop import Observation
 from ..reconcile.plan import Desired
 from ..settings import Settings
-from . import stacks
+from . import notebooks, stacks
 from .records import all_instances, forget_terminated
 from .semantics import IMAGE_ATTRIBUTE, backing
 from .store import Store
@@ -111,6 +111,10 @@ class Intent:
             self._bump()
         self._scanned = self.revision
 
+    def bump(self) -> None:
+        """Tell those who wait that something has changed which is not an instance's."""
+        self._bump()
+
     def wait(self, revision: int, timeout: float) -> int:
         """Return when something has changed since ``revision``, or after ``timeout`` seconds; the revision now."""
         with self._changed:
@@ -157,6 +161,8 @@ class Intent:
             ):
                 changed.append(instance.id)
         self._instances = found
+        if notebooks.tidy():
+            self._bump()
         return changed
 
     def hold(self, instance_ids: Iterable[str], version: int) -> None:
@@ -246,7 +252,7 @@ class Intent:
         while not self._closed:
             revision = self.revision
             with self._lock:
-                moving = any(_moves(instance) for instance in self._instances.values())
+                moving = any(_moves(instance) for instance in self._instances.values()) or notebooks.moving()
             left = end - time.monotonic()
             if not moving or left <= 0:
                 return
@@ -326,7 +332,7 @@ class Intent:
             names.LABEL_VOLUME: mine.root_volume_id,
             names.LABEL_RECORD: json.dumps(record(instance, tags), separators=(",", ":")),
         }
-        return ContainerSpec(
+        spec = ContainerSpec(
             instance_id=instance.id,
             image=mine.image or self._image(instance)[0],
             command=command,
@@ -335,6 +341,7 @@ class Intent:
             limits=limits,
             labels=labels,
         )
+        return notebooks.shaped(instance, spec)
 
     def ports(self, instance_id: str, desired: Desired) -> Desired:
         """Choose the host ports of a launch and keep them."""
@@ -456,6 +463,7 @@ class Intent:
         if instance.state == "terminated":
             publish.release((*mine.ports, *mine.live))
             mine.ports, mine.live, mine.impaired = (), (), ""
+            notebooks.tidy()
         if before == "pending":
             failed = instance.state in ("shutting-down", "terminated") and seen.reason is not None
             self._settled(instance, seen.reason.message if failed and seen.reason else "")
@@ -471,7 +479,7 @@ def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:
 
     No user data and no key material: labels can be read by whoever may talk to the engine.
     """
-    return {
+    kept: dict[str, Any] = {
         "image_id": instance.image_id,
         "instance_type": instance.instance_type,
         "subnet_id": instance.subnet_id,
@@ -482,6 +490,8 @@ def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:
         "shutdown": instance.instance_initiated_shutdown_behavior,
         "tags": tags,
     }
+    notebook = notebooks.record(instance)
+    return kept if notebook is None else {**kept, "notebook": notebook}
 
 
 def view(instance: Any) -> dict[str, Any]:
@@ -493,6 +503,7 @@ def view(instance: Any) -> dict[str, Any]:
         "name": tags_of(instance).get("Name", ""),
         "account": str(instance.owner_id),
         "region": instance.region_name,
+        "notebook": _notebook_name(instance),
         "backed": mine.backed,
         "image": mine.image,
         "container": names.container_name(instance.id) if mine.container_id else "",
@@ -507,6 +518,13 @@ def view(instance: Any) -> dict[str, Any]:
         "reason": instance.state_reason.message,
         "reason_code": instance.state_reason.code,
     }
+
+
+def _notebook_name(instance: Any) -> str:
+    """Of the notebook instance whose machine it is; empty for all others."""
+    if str(instance.owner_id) != names.NOTEBOOK_ACCOUNT:
+        return ""
+    return tags_of(instance).get(names.TAG_NOTEBOOK, "").rpartition("/")[2]
 
 
 def _port(port: PortMapping) -> dict[str, Any]:

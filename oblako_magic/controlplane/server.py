@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from .. import __version__, names
 from ..engine import Engine, client, connect, containers, networks, streams
 from ..errors import EngineError, OblakoError
-from ..guest import user_data
+from ..guest import notebook, user_data
 from ..reconcile.loop import Loop, Observation
 from ..settings import Settings
 from . import peers, process
@@ -70,6 +70,7 @@ class Server:
         from .api import Api
         from .app import App
         from .guard import Guard
+        from .notebook_watch import Watcher
 
         self._engine_size: tuple[float, int] | None = None
         rules.install(settings, lambda: self._engine_size)
@@ -83,6 +84,7 @@ class Server:
             self._intent,
             self._connect,
             run_user_data=self._run_user_data,
+            before_start=self._before_start,
             workers=settings.workers,
             resync=settings.resync,
             pull_timeout=settings.pull_timeout,
@@ -119,8 +121,11 @@ class Server:
             console=self.console,
             settle=functools.partial(self._intent.settle, _SETTLE) if settings.synchronous else None,
         )
+        self._notebooks = Watcher(
+            settings, self._lock, self._intent, self._store, engine=self._loop.engine, wake=self._loop.wake
+        )
         self._servers: list[Any] = []
-        self._bridge = ""
+        self._bridges: set[str] = set()
         self.port = 0
         self._listening = threading.Event()
 
@@ -132,6 +137,7 @@ class Server:
         port = self._listen_on_loopback()
         self._loop.start()
         self._publisher.start()
+        self._notebooks.start()
         self._tell_where(Runtime(os.getpid(), port, __version__, PROTOCOL, key=self._key))
         log.info(
             "control plane %s listens on http://127.0.0.1:%d, state in %s",
@@ -170,6 +176,7 @@ class Server:
     def close(self) -> None:
         """Take everything apart: no request is cut, what the loop has begun is finished, the state is saved."""
         log.info("going down; the instances keep running")
+        self._notebooks.close()
         self._intent.close()
         for server in self._servers:
             server.stop()
@@ -255,6 +262,9 @@ class Server:
             self._serve("127.0.0.1", port)
             process.remember_port(self._settings, port)
         self.port = port
+        from .notebook_rules import endpoint
+
+        endpoint.url = f"http://127.0.0.1:{port}"
         self._listening.set()
         return port
 
@@ -285,12 +295,18 @@ class Server:
         with contextlib.suppress(EngineError):
             self._engine_size = engine.host
         try:
-            address = networks.gateway(engine)
+            addresses = [networks.gateway(engine), networks.closed_gateway(engine)]
         except EngineError as error:
             log.info("%s", error)
             return
-        if not address or address == self._bridge:
+        for address in filter(None, addresses):
+            self._listen_at(address)
+
+    def _listen_at(self, address: str) -> None:
+        """Listen at a bridge's address, once."""
+        if address in self._bridges:
             return
+        self._bridges.add(address)
         self._guard.allow_hosts([address])
         # The engine may answer while the state is still loaded, before the endpoint has its port.
         self._listening.wait()
@@ -300,9 +316,9 @@ class Server:
                 return
         try:
             self._serve(address, self.port)
-            self._bridge = address
             log.info("instances reach the endpoint at http://%s:%d", names.HOST_ALIAS, self.port)
         except OSError as error:
+            self._bridges.discard(address)
             log.warning(
                 "instances can't reach the endpoint: %s:%d can't be listened on (%s)", address, self.port, error
             )
@@ -321,6 +337,25 @@ class Server:
         except EngineError as error:
             log.error("user data of %s: %s", instance_id, error)
             self._user_data_status(instance_id, f"failed ({error})")
+
+    def _before_start(self, engine: Engine, instance_id: str) -> None:
+        """Put into a notebook instance's container what it is to find."""
+        from . import notebook_setup
+
+        instance = self._intent.get(instance_id)
+        if instance is None or str(instance.owner_id) != names.NOTEBOOK_ACCOUNT:
+            return
+        self._listening.wait()
+        with self._lock:
+            found = notebook_setup.of(instance, self._settings, self.port, self._key)
+        if found is None:
+            return
+        setup, closed = found
+        if closed:
+            address = networks.closed_gateway(engine)
+            if address and address not in self._bridges:
+                threading.Thread(target=self._listen_at, args=(address,), name="bridge", daemon=True).start()
+        notebook.prepare(engine, instance_id, replace(setup, user=containers.image_user(engine, instance_id)))
 
     def _user_data_status(self, instance_id: str, status: str) -> None:
         self._intent.report(instance_id, Observation(user_data=status))

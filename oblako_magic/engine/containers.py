@@ -38,11 +38,19 @@ def _limits(engine: Engine, limits: Limits) -> dict[str, int]:
 def _host_config(engine: Engine, spec: ContainerSpec, image: Image, volume_labels: Mapping[str, str]) -> dict[str, Any]:
     limits = _limits(engine, spec.limits)
     # In the mount the volume's labels cost no call of their own; Podman's API drops them there.
-    mount = Mount(names.ROOT_MOUNT, names.root_volume_name(spec.instance_id), type="volume", labels=dict(volume_labels))
+    volume = names.root_volume_name(spec.instance_id)
+    mounts = [
+        Mount(place, volume, type="volume", labels=dict(volume_labels))
+        for place in (names.ROOT_MOUNT, *spec.also_mounted_at)
+    ]
+    alias = networks.host_alias(engine)
+    if not spec.internet:
+        alias = networks.closed_gateway(engine) or alias
     config: dict[str, Any] = engine.api.create_host_config(
-        init=not image.own_init,
-        mounts=[mount],
-        extra_hosts={names.HOST_ALIAS: networks.host_alias(engine)},
+        init=spec.replace_entrypoint or not image.own_init,
+        mounts=mounts,
+        network_mode=None if spec.internet else names.NO_INTERNET_NETWORK,
+        extra_hosts={names.HOST_ALIAS: alias},
         port_bindings={f"{m.container_port}/tcp": (m.host, m.host_port) for m in spec.ports},
         nano_cpus=limits.get("NanoCpus"),
         mem_limit=limits.get("Memory"),
@@ -77,12 +85,19 @@ def create(engine: Engine, spec: ContainerSpec, image: Image) -> str:
     }
     if engine.podman:
         volumes.ensure(engine, names.root_volume_name(spec.instance_id), labels)
+    if not spec.internet:
+        networks.ensure_closed(engine)
+    command = list(spec.command or image.command or ())
+    entrypoint: list[str] | None = [] if spec.command and not image.entrypoint else None
+    if spec.replace_entrypoint:
+        entrypoint, command = command[:1], command[1:]
     try:
         with translated(f"make the container of {spec.instance_id}"):
             made = engine.api.create_container(
                 image.name,
-                command=list(spec.command or image.command or ()) or None,
-                entrypoint=[] if spec.command and not image.entrypoint else None,
+                command=command or None,
+                entrypoint=entrypoint,
+                user=spec.user or None,
                 name=name,
                 hostname=spec.hostname or None,
                 labels=labels,
@@ -207,6 +222,13 @@ def find(engine: Engine, instance_id: str) -> ContainerState | None:
     except NotFound:
         return None
     return _state(raw, instance_id)
+
+
+def image_user(engine: Engine, instance_id: str) -> str:
+    """The account that the image of an instance's container has for its processes; empty is root."""
+    with translated(f"look at the image of {instance_id}"):
+        image = engine.api.inspect_container(names.container_name(instance_id))["Image"]
+        return str((engine.api.inspect_image(image).get("Config") or {}).get("User") or "")
 
 
 def all_containers(engine: Engine) -> list[ContainerState]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+from .. import names
+from ..errors import EngineError, NotFound
 from .client import Engine
 from .translate import translated
 
 
 def gateway(engine: Engine) -> str | None:
     """The bridge's address on the host; None where the engine has no bridge of its own."""
-    name = "podman" if engine.podman else "bridge"
+    return _gateway(engine, "podman" if engine.podman else "bridge")
+
+
+def _gateway(engine: Engine, name: str) -> str | None:
     with translated("look at the engine's bridge"):
         config = (engine.api.inspect_network(name).get("IPAM") or {}).get("Config") or []
     for block in config:
@@ -42,3 +47,47 @@ def is_local(address: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def ensure_closed(engine: Engine) -> None:
+    """Make the network of instances without internet access; one that is there already is left as it is.
+
+    What leaves it keeps the instance's own address, to which no answer comes back. This host is reached, and reaches
+    the published ports.
+
+    Raises
+    ------
+    EngineError
+        Where the engine has no such networks.
+    """
+    if engine.podman:
+        raise EngineError(
+            "this engine can't keep an instance from the internet and publish its ports; use Docker, or leave "
+            "DirectInternetAccess Enabled."
+        )
+    try:
+        with translated("look at the network without internet access"):
+            engine.api.inspect_network(names.NO_INTERNET_NETWORK)
+        return
+    except NotFound:
+        pass
+    try:
+        with translated("make the network without internet access"):
+            engine.api.create_network(
+                names.NO_INTERNET_NETWORK,
+                driver="bridge",
+                options={"com.docker.network.bridge.enable_ip_masquerade": "false"},
+                check_duplicate=True,
+                labels={**engine.labels, names.LABEL_SERVICE: names.SERVICE_EC2},
+            )
+    except EngineError as error:
+        if "already exists" not in str(error):  # somebody else made it at the same time
+            raise
+
+
+def closed_gateway(engine: Engine) -> str | None:
+    """The address at which instances without internet access reach this host; None where there is no such network."""
+    try:
+        return _gateway(engine, names.NO_INTERNET_NETWORK)
+    except NotFound:
+        return None

@@ -100,6 +100,9 @@ class Loop:
         Connects to an engine or raises ``EngineUnavailable``.
     run_user_data : callable
         ``run_user_data(engine, instance_id)``: start the user data script.
+    before_start : callable
+        ``before_start(engine, instance_id)``: put into the container, which is made and does not run, what it is to
+        find when it starts; called before every start and reboot.
     workers, resync : int
         Instances at once; seconds between looks at everything.
     pull_timeout : float
@@ -113,6 +116,7 @@ class Loop:
         connect: Callable[[], Engine],
         *,
         run_user_data: Callable[[Engine, str], None],
+        before_start: Callable[[Engine, str], None] = lambda engine, instance_id: None,
         workers: int = 16,
         resync: float = 30,
         pull_timeout: float = 900,
@@ -121,6 +125,7 @@ class Loop:
         self._source = source
         self._connect = connect
         self._run_user_data = run_user_data
+        self._before_start = before_start
         self._resync = resync
         self._patience = patience
         self._resolver = images.Resolver(pull_timeout)
@@ -416,6 +421,7 @@ class Loop:
                 containers.stop(engine, instance_id)
             elif isinstance(action, planning.RestartContainer):
                 self._set_limits(engine, desired)
+                self._before_start(engine, instance_id)
                 containers.restart(engine, instance_id)
                 self._source.report(instance_id, Observation(reboots_done=desired.reboots, started=desired.generation))
             elif isinstance(action, planning.RemoveContainer):
@@ -453,6 +459,7 @@ class Loop:
             self._source.report(desired.spec.instance_id, Observation(note=note))
 
     def _start(self, engine: Engine, instance_id: str, desired: Desired) -> None:
+        self._before_start(engine, instance_id)
         self._own_starts.add(instance_id)
         try:
             containers.start(engine, instance_id)

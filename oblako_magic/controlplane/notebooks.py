@@ -1,0 +1,466 @@
+"""Notebook instances: moto's SageMaker has the record, an EC2 instance of a service account is the machine (ADR 0008).
+
+The status of a notebook instance is not kept: it follows from its machine and from whether its server answers. Nothing
+here talks to an engine. Every function wants moto's lock held.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+from moto.sagemaker.exceptions import SagemakerClientError, ValidationError
+from moto.sagemaker.models import sagemaker_backends
+
+from .. import names
+from ..guest import notebook as guest
+from ..model import ContainerSpec, parse_publish
+from ..settings import Settings
+from .semantics import backing
+
+log = logging.getLogger(__name__)
+
+NO_IMAGE = "none"
+"""The value of OBLAKO_NOTEBOOK_IMAGE that makes notebook instances without containers."""
+REPOSITORIES = "oblako_code_repositories"
+"""Attribute of a SageMaker backend: code repositories by name."""
+_FAILED = ("Server.InternalError", "Client.InternalError")
+"""Reasons of an end that nobody asked for."""
+_LIKE = {
+    "p2.xlarge": "r4.xlarge",
+    "p2.8xlarge": "r4.8xlarge",
+    "p2.16xlarge": "r4.16xlarge",
+    "p3.2xlarge": "r4.2xlarge",
+    "p3.8xlarge": "r4.8xlarge",
+    "p3.16xlarge": "r4.16xlarge",
+}
+"""Types that moto's EC2 does not have any more, and ones with as many vCPUs."""
+
+
+class ResourceLimitExceeded(SagemakerClientError):
+    """There is no room for it (SageMaker API reference, CreateNotebookInstance)."""
+
+    code = "ResourceLimitExceeded"
+
+
+@dataclass
+class Extra:
+    """What the control plane keeps of a notebook instance beside moto's own record; saved along with it.
+
+    Parameters
+    ----------
+    machine : moto.ec2.models.instances.Instance or None
+        None for a record from before there were machines.
+    token : str
+        Of its server.
+    ready : tuple
+        The start for which its server has answered.
+    created : bool
+        Whether it has been in service: OnCreate is done.
+    failure : str
+        Why it is Failed, where that is known better than from the machine.
+    deleting, updating : bool
+    interface : str
+        Its network interface in the caller's subnet.
+    platform, address_type : str
+    metadata_service : dict or None
+        InstanceMetadataServiceConfiguration.
+    progress : str
+        What it is at just now.
+    started : float
+        When it was last seen to go into service, in seconds since 1970.
+    """
+
+    machine: Any = None
+    token: str = ""
+    ready: tuple[Any, ...] = ()
+    created: bool = False
+    failure: str = ""
+    deleting: bool = False
+    updating: bool = False
+    interface: str = ""
+    platform: str = ""
+    address_type: str = ""
+    metadata_service: Any = None
+    progress: str = ""
+    started: float = 0.0
+
+
+def extra(notebook: Any) -> Extra:
+    """What the control plane keeps of it; made on first sight."""
+    found = vars(notebook).get("oblako")
+    if found is None:
+        found = notebook.oblako = Extra()
+    return found  # type: ignore[no-any-return]
+
+
+def account_of(notebook: Any) -> str:
+    """The account that it belongs to."""
+    return str(notebook.arn).split(":")[4]
+
+
+def tags_of(notebook: Any) -> dict[str, str]:
+    """Its tags as a dictionary."""
+    return {tag["Key"]: tag["Value"] for tag in notebook.tags or []}
+
+
+def all_notebooks() -> Iterator[Any]:
+    """Every notebook instance of every account and region."""
+    for accounts in list(dict.values(sagemaker_backends)):
+        for backend in list(dict.values(accounts)):
+            yield from list(backend.notebook_instances.values())
+
+
+def of_machine(instance: Any) -> Any | None:
+    """The notebook instance whose machine this is; None where it is nobody's."""
+    if str(instance.owner_id) != names.NOTEBOOK_ACCOUNT:
+        return None
+    tag = next((tag["value"] for tag in instance.get_tags() if tag["key"] == names.TAG_NOTEBOOK), "")
+    account, _, rest = tag.partition("/")
+    region, _, name = rest.partition("/")
+    accounts = dict.get(sagemaker_backends, account)
+    backend = dict.get(accounts, region) if accounts is not None else None
+    found = backend.notebook_instances.get(name) if backend is not None else None
+    return found if found is not None and extra(found).machine is instance else None
+
+
+# -- status -----------------------------------------------------------------------------------------------
+
+
+def start_of(machine: Any) -> tuple[Any, ...]:
+    """Tells one start of a machine from another."""
+    mine = backing(machine)
+    return machine.id, mine.generation, mine.reboots, mine.engine_run
+
+
+def is_ready(notebook: Any) -> bool:
+    """Whether its server has answered since the machine's last start."""
+    mine = extra(notebook)
+    return mine.machine is not None and (not backing(mine.machine).backed or mine.ready == start_of(mine.machine))
+
+
+def _lost(machine: Any) -> bool:
+    """Whether it counts as running and has no container any more."""
+    mine = backing(machine)
+    return bool(mine.backed and mine.impaired and not mine.container_id and mine.started >= mine.generation)
+
+
+def status(notebook: Any) -> str:
+    """NotebookInstanceStatus (SageMaker API reference, DescribeNotebookInstance)."""
+    mine = extra(notebook)
+    if mine.deleting:
+        return "Deleting"
+    if mine.updating:
+        return "Updating"
+    machine = mine.machine
+    if machine is None:
+        return str(vars(notebook).get("status", "Stopped"))
+    if machine.state == "running":
+        if _lost(machine):
+            return "Failed"
+        return "InService" if is_ready(notebook) else "Pending"
+    if machine.state in ("pending", "stopping"):
+        return str(machine.state).capitalize()
+    if machine.state == "stopped" and not mine.failure and machine.state_reason.code not in _FAILED:
+        return "Stopped"
+    return "Failed"
+
+
+def failure_reason(notebook: Any) -> str:
+    """Why it is Failed; empty where it is not."""
+    mine = extra(notebook)
+    if status(notebook) != "Failed" or mine.machine is None:
+        return ""
+    if mine.failure:
+        return mine.failure
+    if mine.machine.state == "running":
+        return backing(mine.machine).impaired
+    return str(mine.machine.state_reason.message or "").removeprefix(f"{mine.machine.state_reason.code}: ")
+
+
+def demand(notebook: Any, into: str, *allowed: str) -> None:
+    """Refuse a transition that its status does not allow, in the words of SageMaker."""
+    now = status(notebook)
+    if now not in allowed:
+        raise ValidationError(
+            message=f"Status ({now}) not in ([{', '.join(allowed)}]). Unable to transition to ({into}) for Notebook "
+            f"Instance ({notebook.arn})."
+        )
+
+
+# -- the machine ------------------------------------------------------------------------------------------
+
+
+def machine_type(instance_type: str) -> str:
+    """The EC2 instance type whose vCPUs and memory a notebook instance type has."""
+    kind = instance_type.removeprefix("ml.")
+    return _LIKE.get(kind, kind)
+
+
+def image_of(notebook: Any, settings: Settings) -> str:
+    """The container image; ``none`` for one without a container."""
+    return tags_of(notebook).get(names.TAG_IMAGE) or settings.notebook_image or names.NOTEBOOK_IMAGE
+
+
+def publish_of(tags: dict[str, str]) -> str:
+    """What the machine publishes: its server's port, and what its tags ask for.
+
+    Raises
+    ------
+    ValueError
+        With a sentence for the user.
+    """
+    asked = tags.get(names.TAG_PUBLISH, "")
+    if any(mapping.container_port == names.NOTEBOOK_PORT for mapping in parse_publish(asked)):
+        return asked
+    return ",".join(filter(None, [str(names.NOTEBOOK_PORT), asked]))
+
+
+def launch(notebook: Any, settings: Settings) -> None:
+    """Launch its machine, as RunInstances of the service account does.
+
+    Raises
+    ------
+    SagemakerClientError
+        Where there is no room; nothing is made then.
+    """
+    account, region = account_of(notebook), notebook.region_name
+    backend: Any = ec2_backends[names.NOTEBOOK_ACCOUNT][region]
+    tags, image = tags_of(notebook), image_of(notebook, settings)
+    simulated = image == NO_IMAGE or tags.get(names.TAG_BACKED, "").lower() == "false"
+    kind = machine_type(notebook.instance_type)
+    machine_tags = {
+        "Name": notebook.notebook_instance_name,
+        names.TAG_NOTEBOOK: f"{account}/{region}/{notebook.notebook_instance_name}",
+        names.TAG_PUBLISH: publish_of(tags),
+        names.TAG_IMAGE: image,
+    }
+    if simulated:
+        machine_tags[names.TAG_BACKED] = "false"
+    with _in_its_words():
+        reservation = backend.run_instances(
+            image_id=image,
+            count=1,
+            user_data=None,
+            security_group_names=[],
+            instance_type=kind,
+            is_instance_type_default=kind not in INSTANCE_TYPES,
+            region_name=region,
+            instance_initiated_shutdown_behavior="stop",
+            tags={"instance": machine_tags},
+        )
+    mine = extra(notebook)
+    mine.machine, mine.failure, mine.progress, mine.ready = reservation.instances[0], "", "", ()
+    mine.token = mine.token or secrets.token_urlsafe(32)
+
+
+class _in_its_words:
+    """EC2's lack of room in SageMaker's words."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, EC2ClientError):
+            raise ResourceLimitExceeded(str(error.message)) from error
+
+
+def start(notebook: Any, settings: Settings) -> None:
+    """StartNotebookInstance."""
+    demand(notebook, "Pending", "Stopped", "Failed")
+    mine = extra(notebook)
+    if mine.machine is None or mine.machine.state in ("shutting-down", "terminated"):
+        launch(notebook, settings)
+    else:
+        with _in_its_words():
+            mine.machine.ec2_backend.start_instances([mine.machine.id])
+    mine.failure, mine.progress = "", ""
+
+
+def stop(notebook: Any) -> None:
+    """StopNotebookInstance."""
+    demand(notebook, "Stopping", "InService")
+    _halt(notebook)
+
+
+def _halt(notebook: Any) -> None:
+    machine = extra(notebook).machine
+    if machine is None:
+        vars(notebook)["status"] = "Stopped"
+    else:
+        machine.ec2_backend.stop_instances([machine.id])
+
+
+def fail(notebook: Any, reason: str) -> None:
+    """Stop it as Failed."""
+    extra(notebook).failure = reason
+    if extra(notebook).machine.state == "running":
+        _halt(notebook)
+
+
+def delete(notebook: Any) -> None:
+    """DeleteNotebookInstance: it goes when its machine and volume are gone."""
+    demand(notebook, "Deleting", "Stopped", "Failed")
+    mine = extra(notebook)
+    mine.deleting, mine.progress = True, ""
+    if mine.machine is not None and mine.machine.state not in ("shutting-down", "terminated"):
+        mine.machine.ec2_backend.terminate_instances([mine.machine.id])
+
+
+def tidy() -> bool:
+    """Forget the notebook instances that are deleted and whose machines are gone; whether there was one."""
+    gone = [
+        notebook
+        for notebook in all_notebooks()
+        if extra(notebook).deleting
+        and (extra(notebook).machine is None or extra(notebook).machine.state == "terminated")
+    ]
+    for notebook in gone:
+        backend = sagemaker_backends[account_of(notebook)][notebook.region_name]
+        backend.notebook_instances.pop(notebook.notebook_instance_name, None)
+        _drop_interface(notebook)
+    return bool(gone)
+
+
+def _drop_interface(notebook: Any) -> None:
+    backend: Any = ec2_backends[account_of(notebook)][notebook.region_name]
+    interface = extra(notebook).interface
+    if interface in backend.enis:
+        backend.delete_network_interface(interface)
+
+
+def moving() -> bool:
+    """Whether any is on its way to another status."""
+    return any(status(one) in ("Pending", "Stopping", "Deleting", "Updating") for one in all_notebooks())
+
+
+# -- what the machine gets --------------------------------------------------------------------------------
+
+
+def shaped(instance: Any, spec: ContainerSpec) -> ContainerSpec:
+    """The spec of an instance's container with what is a notebook's own."""
+    from dataclasses import replace
+
+    notebook = of_machine(instance)
+    if notebook is None:
+        return spec
+    return replace(
+        spec,
+        command=guest.COMMAND,
+        replace_entrypoint=True,
+        user="0:0",  # the start script is root's; the server is not
+        also_mounted_at=(names.NOTEBOOK_MOUNT,),
+        internet=notebook.direct_internet_access != "Disabled",
+    )
+
+
+def hooks_of(notebook: Any) -> dict[str, bytes]:
+    """The lifecycle scripts that a start has to run."""
+    backend = sagemaker_backends[account_of(notebook)][notebook.region_name]
+    config = backend.notebook_instance_lifecycle_configurations.get(notebook.lifecycle_config_name)
+    if config is None:
+        return {}
+    found = {}
+    for hook, given in (("OnCreate", config.on_create), ("OnStart", config.on_start)):
+        text = next((entry.get("Content") for entry in given or []), None)
+        if text and not (hook == "OnCreate" and extra(notebook).created):
+            found[hook] = base64.b64decode(text)
+    return found
+
+
+def repositories_of(notebook: Any) -> tuple[str, ...]:
+    """The URLs of its code repositories, the default one first."""
+    backend = sagemaker_backends[account_of(notebook)][notebook.region_name]
+    known = vars(backend).get(REPOSITORIES, {})
+    given = [notebook.default_code_repository, *(notebook.additional_code_repositories or [])]
+    return tuple(known[one].url if one in known else one for one in given if one)
+
+
+def url_path(notebook: Any) -> str:
+    """Where the lab opens: in the default repository, as on AWS."""
+    repository = notebook.default_code_repository and repositories_of(notebook)[0]
+    if not repository:
+        return "/lab"
+    return "/lab/tree/" + repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+
+
+def server_url(notebook: Any) -> str:
+    """``http://127.0.0.1:PORT`` of its server; empty while it has no port."""
+    machine = extra(notebook).machine
+    ports = backing(machine).ports if machine is not None else ()
+    return next((port.url for port in ports if port.container_port == names.NOTEBOOK_PORT), "")
+
+
+def row(notebook: Any) -> dict[str, Any]:
+    """What the control plane's own API tells of it; no secrets."""
+    mine, now = extra(notebook), status(notebook)
+    machine = mine.machine
+    backed = backing(machine) if machine is not None else None
+    url = server_url(notebook)
+    return {
+        "name": notebook.notebook_instance_name,
+        "account": account_of(notebook),
+        "region": notebook.region_name,
+        "arn": notebook.arn,
+        "status": now,
+        "failure_reason": failure_reason(notebook),
+        "instance_type": notebook.instance_type,
+        "machine": machine.id if machine is not None else "",
+        "container": names.container_name(machine.id) if backed and backed.container_id else "",
+        "port": int(url.rpartition(":")[2]) if url else 0,
+        "url": f"{url}/lab" if url and now == "InService" else "",
+        "image": backed.image if backed else "",
+        "progress": (mine.progress or (backed.progress if backed else "")) if now == "Pending" else "",
+        "created": notebook.creation_time.timestamp(),
+        "tags": tags_of(notebook),
+        "lifecycle_config": notebook.lifecycle_config_name or "",
+        "volume_size": notebook.volume_size_in_gb,
+    }
+
+
+def record(instance: Any) -> dict[str, Any] | None:
+    """What the machine's container carries, so that the notebook instance can be made anew without the state file."""
+    notebook = of_machine(instance)
+    if notebook is None:
+        return None
+    return {
+        "instance_type": notebook.instance_type,
+        "role_arn": notebook.role_arn,
+        "volume_size": notebook.volume_size_in_gb,
+        "lifecycle_config": notebook.lifecycle_config_name,
+        "repositories": [notebook.default_code_repository, *(notebook.additional_code_repositories or [])],
+        "root_access": notebook.root_access,
+        "internet": notebook.direct_internet_access,
+        "created": notebook.creation_time.isoformat(),
+        "tags": {key: value for key, value in tags_of(notebook).items() if key != names.TAG_ENV},
+    }
+
+
+def changed(notebook: Any) -> None:
+    """Note that a client has changed it (LastModifiedTime)."""
+    notebook.last_modified_time = utcnow()
+
+
+def environment_of(notebook: Any) -> dict[str, str]:
+    """The variables that its tags ask for; what can't be used was refused when the tag was set."""
+    text = tags_of(notebook).get(names.TAG_ENV, "")
+    try:
+        return guest.valid_environment(text) if text else {}
+    except ValueError as error:
+        log.warning("%s: %s", notebook.notebook_instance_name, error)
+        return {}
+
+
+def seconds_of(notebook: Any, tag: str) -> float | None:
+    """Of a tag that is a time; None where it is not set."""
+    try:
+        return float(tags_of(notebook)[tag])
+    except (KeyError, ValueError):
+        return None
