@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
+from urllib.parse import urlencode
 
 from . import names
 from .errors import AwsError, OblakoError, WaitError
+from .events import Event, EventList
 from .handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
 from .ports import Ports
 from .watching import Watching
@@ -189,6 +191,52 @@ class Ec2(Watching, Ports):
         """
         # By name: this layer knows no front end, and a program without a notebook loads no widgets.
         return import_module(".frontends.panel.widget", __package__).Panel(self, instances)
+
+    @overload
+    def events(self, *, since: int = ..., log: str = ..., timeout: float = ...) -> EventList: ...
+
+    @overload
+    def events(
+        self, *, since: int = ..., log: str = ..., timeout: float = ..., follow: Literal[True]
+    ) -> Iterator[Event]: ...
+
+    def events(
+        self, *, since: int = 0, log: str = "", timeout: float = 0.0, follow: bool = False
+    ) -> EventList | Iterator[Event]:
+        """What changed and who did it: the last thousand events since the control plane was started.
+
+        Parameters
+        ----------
+        since : int
+            Only the events after this number, such as ``last`` of an earlier answer.
+        log : str
+            The ``log`` of that answer: after a new start of the control plane all of its events are new.
+        timeout : float
+            Seconds to wait for an event where there is none; at most 60.
+        follow : bool
+            Give them one by one and go on with those that come, without an end.
+
+        Returns
+        -------
+        EventList or iterator of Event
+
+        Raises
+        ------
+        ControlPlaneError
+        """
+        if follow:
+            return self._follow_events(since, log)
+        timeout = max(0.0, min(timeout, 60.0))
+        query = urlencode({"since": int(since), "log": log, "timeout": f"{timeout:g}"})
+        answer = self._call("GET", f"/events?{query}", timeout=30 + timeout)
+        return EventList(map(Event.read, answer["events"]), answer["revision"], answer["log"], answer["missed"])
+
+    def _follow_events(self, since: int, log: str) -> Iterator[Event]:
+        while True:
+            # Not for long: on Windows an interrupt waits for the end of the wait.
+            news = self.events(since=since, log=log, timeout=5.0)
+            yield from news
+            since, log = news.last, news.log
 
     def doctor(self) -> Report:
         """Look at the control plane, the engine, the image and what lies about, each with its next step."""

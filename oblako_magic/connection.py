@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import environment
+from . import __version__, environment
 from .controlplane import process
 from .controlplane.process import Runtime
 from .errors import AwsError, ControlPlaneError, ControlPlaneTimeout, EngineUnavailable, OblakoError
@@ -36,6 +36,13 @@ class Connection:
         self._runtime: Runtime | None = None
         self._clients: dict[tuple[str, str, str], Any] = {}
         self._engine: Engine | None = None
+        self.front_end = "python"
+        """Which of our front ends calls, for the log of events; one of ``controlplane.events._PLACES``."""
+
+    @property
+    def agent(self) -> str:
+        """What our calls say of themselves."""
+        return f"oblako-magic/{__version__} {self.front_end}/{os.getpid()}"
 
     @property
     def endpoint_url(self) -> str:
@@ -128,14 +135,14 @@ class Connection:
     ) -> dict[str, Any]:
         """Call the control plane's own API; one that has gone away is started again, once."""
         try:
-            return process.call(self._connect(), method, path, body, timeout=timeout)
+            return process.call(self._connect(), method, path, body, timeout=timeout, agent=self.agent)
         except ControlPlaneTimeout:
             raise
         except ControlPlaneError:
             if process.find(self.settings) is not None:
                 raise
         self._forget()
-        return process.call(self._connect(), method, path, body, timeout=timeout)
+        return process.call(self._connect(), method, path, body, timeout=timeout, agent=self.agent)
 
     def get_client(self, service: str = "ec2", *, region: str | None = None) -> Any:
         """A boto3 client of the local endpoint.
@@ -162,7 +169,13 @@ class Connection:
             key = (url, service, region)
             if key not in self._clients:
                 # Loopback: a proxy of the environment must not be asked, and a lost server is not a slow one.
-                config = Config(proxies={}, connect_timeout=5, read_timeout=300, retries={"total_max_attempts": 1})
+                config = Config(
+                    proxies={},
+                    connect_timeout=5,
+                    read_timeout=300,
+                    retries={"total_max_attempts": 1},
+                    user_agent_extra=self.agent,
+                )
                 try:
                     self._clients[key] = boto3.session.Session().client(
                         service,

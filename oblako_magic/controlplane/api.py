@@ -5,6 +5,7 @@ GET      /hello              who answers
 GET      /status             engine, counts, notices
 GET      /instances          ``?since=REVISION&timeout=SECONDS`` waits for a change
 GET      /notebooks          the same of notebook instances
+GET      /events             ``?since=NUMBER&timeout=SECONDS&log=ID``: what changed and who did it
 GET      /orphans            what carries our labels and has no record
 POST     /adopt, /remove     ``{"kind", "name"}`` of an orphan
 POST     /publish            ``{"id", "port", "host_port"?}``: ``{"host_port", "host", "url"}``
@@ -90,9 +91,9 @@ class Api:
         self._guests = threading.BoundedSemaphore(_GUESTS)
 
     def handle(
-        self, method: str, path: str, query: str, body: bytes, *, guest: bool = False
+        self, method: str, path: str, query: str, body: bytes, who: str = "", *, guest: bool = False
     ) -> tuple[str, dict[str, Any]]:
-        """Answer one call: (HTTP status, JSON object).
+        """Answer one call, by whom for the log of events: (HTTP status, JSON object).
 
         A guest is an instance, which is told less; the guard has let in only what it may ask.
         """
@@ -103,6 +104,7 @@ class Api:
             ("GET", "/status"): self._status,
             ("GET", "/instances"): self._guests_instances if guest else self._instances,
             ("GET", "/notebooks"): self._notebooks,
+            ("GET", "/events"): self._events,
             ("GET", "/orphans"): self._orphans,
             ("POST", "/adopt"): self._adopt,
             ("POST", "/remove"): self._remove,
@@ -117,7 +119,7 @@ class Api:
             arguments = json.loads(body) if body else {key: values[0] for key, values in parse_qs(query).items()}
             if not isinstance(arguments, dict):
                 raise ValueError("not an object")
-            return "200 OK", call(arguments)
+            return "200 OK", call({**arguments, "who": who})
         except (ValueError, KeyError, TypeError) as error:
             return "400 Bad Request", {"error": f"the control plane can't read the call ({error})."}
         except NotFound as error:
@@ -179,6 +181,10 @@ class Api:
         rows = [row for row in answer["instances"] if row["account"] != names.NOTEBOOK_ACCOUNT]
         return {**answer, "instances": rows}
 
+    def _events(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        timeout = min(float(arguments.get("timeout", 0)), _LONGEST_WAIT)
+        return self._intent.journal.since(int(arguments.get("since", 0)), timeout, str(arguments.get("log", "")))
+
     def _known(self) -> tuple[set[str], set[str]]:
         with self._lock:
             live = {instance.id for instance in all_instances() if instance.state != "terminated"}
@@ -225,6 +231,7 @@ class Api:
         with self._lock:
             instance = rebuild.rebuild(container)
             self._intent.scan()
+            self._intent.journal.look(instance, arguments["who"])
             version = self._store.touch()
         self._store.commit(version)
         self._wake([instance.id])
@@ -241,6 +248,7 @@ class Api:
             containers.remove(engine, orphan["instance_id"])
         else:
             volumes.remove(engine, orphan["name"])
+        self._intent.journal.note(orphan["kind"], "orphan removed", arguments["who"], id=orphan["name"])
         return {"removed": orphan["name"]}
 
     def _publish(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -140,6 +140,7 @@ class App:
                 path[len(API) :],
                 environ.get("QUERY_STRING", ""),
                 body,
+                self._intent.journal.who(environ),
                 guest=environ.get(PEER) == peers.INSTANCE,
             )
             return _answer(start_response, status, "application/json", json.dumps(answer).encode())
@@ -244,6 +245,7 @@ class App:
             if write or backends != self._backends:
                 self._backends = backends
                 changed = self._intent.scan()
+                self._tell(environ, action, body, answer)
                 self._intent.touched()
                 version = self._store.touch()
                 self._intent.hold(changed, version)
@@ -260,6 +262,14 @@ class App:
         # Moto's own crash over what the request says; whoever wonders about the answer finds it here.
         log.warning("%s %s: %s", environ.get("REQUEST_METHOD"), action, refused, exc_info=failure)
         raise refused
+
+    def _tell(self, environ: dict[str, Any], action: str, body: bytes, answer: tuple[str, Any, bytes]) -> None:
+        """Put what the request has done into the log of events."""
+        journal = self._intent.journal
+        with journal.caller(environ):
+            news = self._intent.tell()
+        if answer[0].startswith("2"):
+            journal.call(environ, action, body, answer[2], news)
 
     def _ask_moto(self, environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]], bytes]:
         captured: list[Any] = []

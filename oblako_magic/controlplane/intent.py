@@ -28,6 +28,7 @@ from ..reconcile.loop import Observation
 from ..reconcile.plan import Desired
 from ..settings import Settings
 from . import notebooks, stacks
+from .events import ENGINE, ITSELF, STACK_TAG, Journal
 from .records import all_instances, forget_terminated
 from .semantics import IMAGE_ATTRIBUTE, backing
 from .store import Store
@@ -92,6 +93,7 @@ class Intent:
         self._instances: dict[str, Any] = {}
         self._unsaved: dict[str, int] = {}
         self._boot = boot_id()
+        self.journal = Journal()
         self.revision = self._scanned = 0
         self.wake: Callable[[Iterable[str]], None] = lambda instance_ids: None
         """Tells the loop to look at instances; set once there is a loop."""
@@ -126,6 +128,7 @@ class Intent:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self.journal.close()
 
     # -- moto -> loop -------------------------------------------------------------------------------
 
@@ -165,6 +168,10 @@ class Intent:
             self._bump()
         return changed
 
+    def tell(self) -> bool:
+        """Put what is new into the log of events; call with moto's lock held, after ``scan``."""
+        return self.journal.scan(self._instances.values())
+
     def hold(self, instance_ids: Iterable[str], version: int) -> None:
         """Nothing is done for these instances before the state of this version is on disk (promise 1)."""
         self._unsaved.update(dict.fromkeys(instance_ids, version))
@@ -203,6 +210,7 @@ class Intent:
                 instance._reason = old._reason
         self._bump()
         self.wake(self.scan())
+        self.journal.scan(self._instances.values(), taken_back=True)
 
     def _adopt_new(self, instance: Any, mine: Backing) -> None:
         """What can only be known once the request is through: tags may come last (CloudFormation)."""
@@ -419,6 +427,13 @@ class Intent:
             state_changed = before[0] != instance.state
             if state_changed:
                 self._on_state(instance, mine, before[0], seen)
+            who = ""
+            if not stale and seen.want is not None:
+                # A launch or a start that can't be had says that it was tried; what ended by itself does not.
+                who = ITSELF if seen.started is None else ENGINE
+            self.journal.look(instance, who)
+            if seen.impaired and seen.impaired == seen.progress:
+                self.journal.engine(problem=seen.impaired)
             if view(instance) != shown:
                 self._bump()
             if state_changed or before[1] != mine:
@@ -472,6 +487,7 @@ class Intent:
         """Tell the instance's stack; what that has changed is a wish like a client's."""
         if stacks.settled(instance, failure):
             self.hold(self.scan(), self._store.touch_later())
+            self.journal.scan(self._instances.values(), f"CloudFormation stack {tags_of(instance).get(STACK_TAG)}")
 
 
 def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:

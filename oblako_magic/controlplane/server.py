@@ -191,6 +191,7 @@ class Server:
     # -- state --------------------------------------------------------------------------------------
 
     def _load(self) -> None:
+        from .records import all_instances
         from .store import StateError
 
         with self._lock:
@@ -204,6 +205,7 @@ class Server:
                 self._rebuild()
                 self._store.begin()
             self._intent.scan()
+            self._intent.journal.begin(all_instances(forgotten=True))
             if any(True for _ in self._intent.instance_ids()):
                 self._engine_url = self._last_engine()
 
@@ -289,6 +291,7 @@ class Server:
     def _on_engine(self, engine: Engine) -> None:
         """An engine answers: let instances reach the endpoint at the bridge's address."""
         log.info("engine: %s", engine.title)
+        self._intent.journal.engine(engine.title)
         threading.Thread(target=self._listen_on_bridge, args=(engine,), name="bridge", daemon=True).start()
 
     def _listen_on_bridge(self, engine: Engine) -> None:

@@ -51,6 +51,7 @@ def call(
     body: dict[str, Any] | None = None,
     *,
     timeout: float = 10,
+    agent: str = "",
     on_open: Callable[[Any], None] | None = None,
 ) -> dict[str, Any]:
     """Call the control plane's own API.
@@ -62,6 +63,8 @@ def call(
     body : dict, optional
     timeout : float
         Seconds.
+    agent : str
+        Who calls, for the log of events.
     on_open : callable, optional
         Gets the socket before the call waits for its answer: whoever shuts it down ends the wait.
 
@@ -77,6 +80,8 @@ def call(
     try:
         data = None if body is None else json.dumps(body)
         headers = {HEADER: str(PROTOCOL), "Content-Type": "application/json"}
+        if agent:
+            headers["User-Agent"] = agent
         if runtime.key:
             headers[KEY_HEADER] = runtime.key
         connection.connect()

@@ -114,6 +114,7 @@ def _connect() -> Any:
 
         if not made:
             made.append(Ec2())
+            made[0].front_end = "terminal"
         return made[0]
 
     return connect

@@ -68,6 +68,7 @@ class Ec2Magics(Magics):
             from ..cloud import Ec2
 
             self._ec2 = Ec2()
+            self._ec2.front_end = "ipython" if getattr(self.shell, "kernel", None) is None else "kernel"
         return self._ec2
 
     def known(self) -> list[tuple[str, str]]:

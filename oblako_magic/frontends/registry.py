@@ -218,7 +218,7 @@ def command(
 
 ORDER = (
     "run", "ls", "panel", "show", "stop", "start", "reboot", "terminate", "wait", "exec", "logs", "console", "stats",
-    "ports", "publish", "unpublish", "cp", "images", "env", "status", "doctor", "client", "stack",
+    "events", "ports", "publish", "unpublish", "cp", "images", "env", "status", "doctor", "client", "stack",
     "notebook run", "notebook ls", "notebook open", "notebook url", "notebook stop", "notebook start",
     "notebook terminate", "notebook update",
 )  # fmt: skip

@@ -16,6 +16,7 @@ from . import render
 from .stream import SHOWN
 
 if TYPE_CHECKING:
+    from ..events import Event
     from ..handles import Instance, Stats, Status
 
 
@@ -96,6 +97,25 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)
+
+
+class Events(_Shown, list["Event"]):
+    """What changed and who did it, the oldest first."""
+
+    _HEADERS = ("Time", "What", "Name", "Change", "Who")
+
+    def _rows(self) -> list[list[str]]:
+        return [
+            [f"{event.time.astimezone():%H:%M:%S}", event.id or event.kind, event.name, event.what, event.who]
+            for event in self
+        ]
+
+    def as_text(self) -> str:
+        """A table with aligned columns."""
+        return render.table_text(self._HEADERS, self._rows()) if self else "no events yet"
+
+    def _repr_html_(self) -> str:
+        return render.table_html(self._HEADERS, self._rows()) if self else render.html("no events yet")
 
 
 class StatsList(_Shown, list["Stats"]):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import fnmatch
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from oblako_magic.errors import OblakoError, TargetError
+from oblako_magic.events import Event, EventList
 from oblako_magic.handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
 from oblako_magic.model import PortMapping, parse_publish
 from oblako_magic.notebooks import Notebooks
@@ -37,6 +39,13 @@ def make_instance(**values: Any) -> Instance:
     return Instance(**filled)
 
 
+def event(number: int, **values: Any) -> Event:
+    """An event of an instance called web."""
+    given = {"kind": "instance", "id": "i-0abc", "name": "web", "what": "tag A=b", "who": "aws-cli", **values}
+    when = datetime.datetime(2026, 1, 2, 3, 4, number, tzinfo=datetime.timezone.utc)
+    return Event(number, when, "123456789012", "us-east-1", **given)
+
+
 class FakeEc2:
     """As much of ``Ec2`` as the front ends call.
 
@@ -56,6 +65,7 @@ class FakeEc2:
             out("hello\n"),
             ExecResult(0, "hello\n", ""),
         )[1]
+        self.happened: list[Event] = []
         self.engine = "Docker 20.10.24"
         self.sagemaker = FakeSageMaker()
         self.notebooks = Notebooks(cast(Any, self.sagemaker))
@@ -215,6 +225,17 @@ class FakeEc2:
     def copy(self, source: str, destination: str) -> int:
         self._called("copy", (source, destination))
         return 2048
+
+    def events(self, *, since: int = 0, log: str = "", timeout: float = 0.0, follow: bool = False) -> Any:
+        self._called("events", (since, log, follow))
+        events = [event for event in self.happened if event.number > since]
+        if not follow:
+            return EventList(events, len(self.happened), "run")
+        return self._follow(since)
+
+    def _follow(self, since: int) -> Iterator[Event]:
+        yield event(since + 1, what="running -> stopping")
+        raise KeyboardInterrupt
 
     def images(self) -> list[dict[str, Any]]:
         self._called("images")

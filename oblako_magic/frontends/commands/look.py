@@ -1,15 +1,21 @@
-"""``ls``, ``show``, ``stats`` and ``images``: look, and change nothing."""
+"""``ls``, ``show``, ``events``, ``stats`` and ``images``: look, and change nothing."""
 
 from __future__ import annotations
 
+import itertools
+import json
 from argparse import Namespace
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from ..parser import MAGIC
+from ..parser import MAGIC, whole
 from ..registry import Argument, Example, Option, command
-from ..results import StatsList, Table
+from ..results import Events, StatsList, Table, to_plain
 from ..session import Session
 from .common import FILTER, TARGETS, targets
+
+if TYPE_CHECKING:
+    from ...events import Event
 
 
 @command(
@@ -39,6 +45,52 @@ def ls(session: Session, args: Namespace) -> Any:
 def show(session: Session, args: Namespace) -> Any:
     """Show one."""
     return session.ec2.find_one(args.target or "@last")
+
+
+@command(
+    "events",
+    "Show what changed and who did it",
+    details="Whoever did it: a cell, a button, boto3, the AWS CLI, a stack, an Auto Scaling group, the instance itself "
+    "or somebody in the engine. The control plane keeps the last 1,000 events in memory; a new start begins a new log.",
+    arguments=[
+        Argument(
+            "TARGET",
+            "Only what is about these: ids or their beginnings, Name tags, patterns, or a kind such as instance.",
+            many=True,
+            required=False,
+            completes="targets",
+        )
+    ],
+    options=[
+        Option(("--follow", "-f"), "Go on showing what comes, until interrupted."),
+        Option(("--tail",), "Only the last ones, this many.", "EVENTS", type=whole(0, 1000)),
+    ],
+    examples=[
+        Example(f"{MAGIC} events web", "Who has stopped web, and when."),
+        Example(f"{MAGIC} events -f --tail 0", "Shows what happens from now on; interrupting ends it."),
+    ],
+)
+def events(session: Session, args: Namespace) -> Any:
+    """Show or follow."""
+
+    def chosen(found: Iterable[Event]) -> list[Event]:
+        return [event for event in found if not args.target or any(map(event.concerns, args.target))]
+
+    so_far = session.ec2.events()
+    shown = chosen(so_far)
+    if args.tail is not None:
+        shown = shown[len(shown) - min(args.tail, len(shown)) :]
+    if not args.follow:
+        return Events(shown)
+    with session.writer(hint=f"; {MAGIC} events shows them") as writer:
+        try:
+            for event in itertools.chain(shown, session.ec2.events(since=so_far.last, log=so_far.log, follow=True)):
+                if chosen([event]):
+                    writer.out(f"{json.dumps(to_plain(event), ensure_ascii=False) if args.json else event}\n")
+        except KeyboardInterrupt:
+            # The only way to end it, so it's no failure.
+            return None
+    return None
 
 
 @command(
