@@ -316,6 +316,7 @@ def main() -> int:
                 checks.simple(
                     "engine and tools", [PYTHON, "-m", "scripts.setup_engine", "--tools", *require, *pid_file]
                 )
+            if {"setup", "notebooks"} & set(wanted):
                 for image in ("base", "notebook"):
                     checks.simple(f"{image} image", [str(Path(PYTHON).parent / "oblako"), "image", "build", image])
             if "lint" in wanted:

@@ -136,7 +136,7 @@ def build_notebook(
     name : str
         With its tag.
     force : bool
-        Build it also where it exists.
+        Build it also where it is here with this version of the package in it.
 
     Returns
     -------
@@ -155,8 +155,15 @@ def build_notebook(
     """
     say = on_line or rootfs.say_nothing
     if not force and rootfs.exists(api, name):
-        say(f"{name} is here already")
-        return name
+        labels = rootfs.labels(api, name)
+        version = labels.get(names.LABEL_VERSION, "")
+        if version == __version__:
+            same = labels.get(names.LABEL_SOURCE) == package.digest()
+            say(
+                f"{name} is here already{'' if same else ', from other files of this version; --force builds it again'}"
+            )
+            return name
+        say(f"{name} was built by {f'version {version}' if version else 'somebody else'}; it is built again")
     if not can_build():
         raise ImageError(rootfs.NO_TOOL)
     environ, local = package.build_environment(os.environ)

@@ -109,6 +109,12 @@ def exists(api: Any, name: str) -> bool:
     return bool(_image_id(api, name))
 
 
+def labels(api: Any, name: str) -> dict[str, str]:
+    """The labels of an image that the engine has."""
+    with translated(f"look at the image {name}"):
+        return dict(api.inspect_image(_reference(api, name))["Config"].get("Labels") or {})
+
+
 def import_image(api: Any, source: str | bytes, name: str, changes: list[str]) -> None:
     """Make an image of a root file system: the path of a tar file, or the bytes of one.
 

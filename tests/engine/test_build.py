@@ -15,7 +15,7 @@ from typing import Any
 import docker.errors
 import pytest
 
-from oblako_magic import __version__
+from oblako_magic import __version__, names
 from oblako_magic.engine import Engine, build, package, rootfs, tiny
 from oblako_magic.errors import ImageError
 from tests.support.sweep import RUN
@@ -98,6 +98,35 @@ def test_an_image_that_was_replaced_goes_unless_it_has_another_name(engine_backe
                 api.remove_image(left)
 
 
+def test_the_notebook_image_is_built_again_by_another_version_alone(
+    engine_backend: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, lines = "oblako/notebook-versions:test", list[str]()
+
+    def make(*changes: str) -> None:
+        rootfs.import_image(engine_backend.api, _tar(str(changes)), name, list(changes))
+
+    def built() -> bool:
+        lines.clear()
+        with contextlib.suppress(ImageError):
+            build.build_notebook(engine_backend.api, lines.append, name)
+            return False
+        return True
+
+    monkeypatch.setattr(build, "can_build", lambda: False)  # it would begin now
+    here = f"{name} is here already"
+    version = f"LABEL {names.LABEL_VERSION}="
+    try:
+        make(f"{version}{__version__}", f"LABEL {names.LABEL_SOURCE}={package.digest()}")
+        assert (built(), lines) == (False, [here])
+        make(f"{version}{__version__}", f"LABEL {names.LABEL_SOURCE}=other")
+        assert (built(), lines) == (False, [f"{here}, from other files of this version; --force builds it again"])
+        make(f"{version}0.0.1")
+        assert (built(), lines) == (True, [f"{name} was built by version 0.0.1; it is built again"])
+    finally:
+        engine_backend.api.remove_image(name)
+
+
 def _tar(text: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -150,11 +179,11 @@ def test_pip_of_the_build_is_led_as_pip_of_the_user(no_pip_files: Path) -> None:
 def test_the_wheel_is_this_package_without_the_control_planes_needs(tmp_path: Path) -> None:
     wheel = package.write_wheel(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
+        members = archive.namelist()
         source = archive.read("oblako_magic/engine/package.py")
         about = archive.read(f"oblako_magic-{__version__}.dist-info/METADATA").decode()
     assert source == Path(package.__file__).read_bytes()
-    assert not [name for name in names if "__pycache__" in name]
+    assert not [name for name in members if "__pycache__" in name]
     needs = [line.partition(": ")[2] for line in about.splitlines() if line.startswith("Requires-Dist: ")]
     assert [need for need in needs if need.startswith("boto3")]
     assert not [need for need in needs if need.startswith(("moto", "cheroot")) or "extra" in need]
