@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .cloud import Ec2
     from .errors import AwsError, ControlPlaneError, EngineError, OblakoError, TargetError, WaitError
     from .handles import ExecResult, Instance, InstanceList
+    from .notebook_server import NotebookServer, publish_notebook
 
 __version__ = "0.1.0"
 
@@ -26,15 +27,24 @@ __all__ = [
     "ExecResult",
     "Instance",
     "InstanceList",
+    "NotebookServer",
     "OblakoError",
     "TargetError",
     "WaitError",
     "__version__",
     "load_ipython_extension",
+    "publish_notebook",
     "unload_ipython_extension",
 ]
 
-_MODULES = {"Ec2": ".cloud", "ExecResult": ".handles", "Instance": ".handles", "InstanceList": ".handles"}
+_MODULES = {
+    "Ec2": ".cloud",
+    "ExecResult": ".handles",
+    "Instance": ".handles",
+    "InstanceList": ".handles",
+    "NotebookServer": ".notebook_server",
+    "publish_notebook": ".notebook_server",
+}
 
 
 def __getattr__(name: str) -> Any:

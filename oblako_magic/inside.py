@@ -294,7 +294,7 @@ class Inside(Lifecycle):
         *,
         image: str | None = None,
         command: Sequence[str] | None = None,
-        published_ports: Sequence[str] | dict[int, int] | None = None,
+        published_ports: Sequence[str | int] | dict[int, int] | None = None,
     ) -> ContainerState:
         """Make and start a container for an instance id, idempotently and without the control plane.
 
@@ -308,8 +308,8 @@ class Inside(Lifecycle):
             The container image.
         command : sequence of str, optional
             In place of the image's own.
-        published_ports : sequence of str, or dict of int to int, optional
-            ``HOST_PORT:PORT`` each, or container port to host port.
+        published_ports : sequence of str or int, or dict of int to int, optional
+            ``PORT`` or ``HOST_PORT:PORT`` each, or container port to host port; 0 chooses one.
 
         Returns
         -------

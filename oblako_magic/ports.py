@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from . import notebook_server
 from .handles import Instance
 from .inside import Inside
-from .model import PortMapping
+from .model import ContainerState, PortMapping
+from .notebook_server import NotebookServer
 
 _PUBLISH_TIMEOUT = 960
 """Seconds: where a relay is needed its image may have to be pulled first (``OBLAKO_PULL_TIMEOUT``)."""
@@ -61,3 +63,21 @@ class Ports(Inside):
         """
         self._call("POST", "/unpublish", {"id": instance.id, "port": port}, timeout=60)
         instance.ports = [there for there in instance.ports if there.container_port != port]
+
+    def publish_notebook(
+        self,
+        instance: Instance | ContainerState,
+        port: int = 8888,
+        *,
+        path: str = "/",
+        ready: str = "/api",
+        token: str | None = None,
+        timeout: float = 120.0,
+    ) -> NotebookServer:
+        """Publish the port of a notebook-style server and wait until it answers; ``publish_notebook`` has the contract.
+
+        Raises
+        ------
+        WaitError, OblakoError
+        """
+        return notebook_server.publish_notebook(instance, port, path=path, ready=ready, token=token, timeout=timeout)

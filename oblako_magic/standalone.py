@@ -29,7 +29,7 @@ def start(
     image_id: str | None = None,
     image: str | None = None,
     command: Sequence[str] | None = None,
-    published_ports: Sequence[str] | dict[int, int] | None = None,
+    published_ports: Sequence[str | int] | dict[int, int] | None = None,
 ) -> ContainerState:
     """Make the container on its root volume and start it; what is there already is kept.
 
@@ -44,9 +44,9 @@ def start(
         name, explicit = _image(settings, image_id, image)
         found, _ = images.Resolver(settings.pull_timeout).resolve(engine, name, fallback=not explicit)
         if isinstance(published_ports, dict):
-            published_ports = [f"{host}:{inner}" for inner, host in published_ports.items()]
+            published_ports = [f"{host or ''}:{inner}" for inner, host in published_ports.items()]
         try:
-            wanted = parse_publish(",".join(published_ports or ()))
+            wanted = parse_publish(",".join(map(str, published_ports or ())))
         except ValueError as error:
             raise OblakoError(str(error)) from error
         taken = containers.published(containers.all_containers(engine))
