@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import http.client
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from .errors import OblakoError, WaitError
 from .handles import Instance
 from .model import ContainerState, PortMapping
+
+if TYPE_CHECKING:
+    from .cloud import Ec2
 
 _ASK_TIMEOUT = 5.0
 _PAUSE = 0.1
@@ -24,19 +29,20 @@ _LOST = {"stopping", "stopped", "shutting-down", "terminated"}
 
 @dataclass(frozen=True)
 class Frame:
-    """A page inside a notebook's output."""
+    """The page of a server inside a notebook's output."""
 
-    url: str
+    server: NotebookServer
     height: int
 
     def _repr_html_(self) -> str:
         return (
-            f'<iframe class="oblako-frame" src="{escape(self.url)}" width="100%" height="{int(self.height)}" '
-            'style="border: 1px solid var(--jp-border-color2, #e0e0e0);" referrerpolicy="no-referrer"></iframe>'
+            f'<iframe class="oblako-frame" src="{escape(self.server.open_url)}" width="100%" '
+            f'height="{int(self.height)}" style="border: 1px solid var(--jp-border-color2, #e0e0e0);" '
+            'referrerpolicy="no-referrer"></iframe>'
         )
 
     def __str__(self) -> str:
-        return self.url
+        return self.server.url
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,16 @@ class NotebookServer:
     url: str
     instance_id: str
     port: PortMapping
-    _token: str | None = field(default=None, repr=False)
+    _link: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
     @property
     def open_url(self) -> str:
-        """The link that also logs in. It has the token in it: open it, and don't show it."""
-        if not self._token:
-            return self.url
-        mark = "&" if urlsplit(self.url).query else "?"
-        return f"{self.url}{mark}{urlencode({'token': self._token})}"
+        """A link that also logs in, where a token was given: a new one each time.
+
+        It works once, within five minutes, and has no token in it. Only that of a container without a control plane is
+        another: it has the token, and works as long as that.
+        """
+        return self._link() if self._link is not None else self.url
 
     def embed(self, height: int = 600) -> Frame:
         """The page in a frame of the notebook's output; a server that forbids frames stays empty in it.
@@ -72,14 +79,33 @@ class NotebookServer:
         height : int
             Pixels.
         """
-        return Frame(self.url, height)
+        return Frame(self, height)
 
     def __str__(self) -> str:
         return self.url
 
     def _repr_html_(self) -> str:
-        link = escape(self.url)
-        return f'<a href="{link}" target="_blank" rel="noopener noreferrer">{link}</a>'
+        shown = _anchor(self.url, self.url)
+        # Not where the link would have the token in it, which a saved notebook must not keep.
+        return f"{shown} ({_anchor(self.open_url, 'log in')})" if isinstance(self._link, _Once) else shown
+
+
+def _anchor(url: str, text: str) -> str:
+    return f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{escape(text)}</a>'
+
+
+@dataclass(frozen=True)
+class _Once:
+    """Asks the control plane for a link that opens a page once."""
+
+    ec2: Ec2
+    instance_id: str
+    port: int
+    path: str
+    token: str = field(repr=False)
+
+    def __call__(self) -> str:
+        return self.ec2.page_link(self.instance_id, self.port, self.path, self.token)
 
 
 def publish_notebook(
@@ -123,7 +149,8 @@ def publish_notebook(
     """
     mapping = _published(instance, port)
     instance_id = instance.id if isinstance(instance, Instance) else instance.instance_id
-    server = NotebookServer(mapping.url + _rooted(path), instance_id, mapping, token)
+    link = _opener(instance, port, mapping.url, _rooted(path), token) if token else None
+    server = NotebookServer(mapping.url + _rooted(path), instance_id, mapping, link)
     end = look = time.monotonic()
     end += timeout
     while True:
@@ -144,6 +171,13 @@ def publish_notebook(
                 f"(ready=...)?{hint}"
             )
         time.sleep(_PAUSE)
+
+
+def _opener(instance: Instance | ContainerState, port: int, url: str, path: str, token: str) -> Callable[[], str]:
+    if isinstance(instance, Instance) and instance.ec2 is not None:
+        return _Once(instance.ec2, instance.id, port, path, token)
+    mark = "&" if "?" in path else "?"
+    return lambda: f"{url}{path}{mark}{urlencode({'token': token})}"
 
 
 def _rooted(path: str) -> str:

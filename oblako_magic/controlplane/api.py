@@ -10,6 +10,7 @@ GET      /orphans            what carries our labels and has no record
 POST     /adopt, /remove     ``{"kind", "name"}`` of an orphan
 POST     /publish            ``{"id", "port", "host_port"?}``: ``{"host_port", "host", "url"}``
 POST     /unpublish          ``{"id", "port"}``
+POST     /link               ``{"id", "port", "path", "token"}``: ``{"url"}`` that opens the page once
 POST     /stop               end the process; instances keep running
 =======  ==================  ==========================================================
 """
@@ -28,7 +29,7 @@ from .. import __version__, names
 from ..engine import Engine, containers, volumes
 from ..errors import EngineError, NotFound, OblakoError
 from ..settings import Settings
-from . import notebooks, rebuild
+from . import notebook_links, notebooks, rebuild
 from .intent import Intent
 from .process import PROTOCOL
 from .publishing import Publisher
@@ -110,6 +111,7 @@ class Api:
             ("POST", "/remove"): self._remove,
             ("POST", "/publish"): self._publish,
             ("POST", "/unpublish"): self._unpublish,
+            ("POST", "/link"): self._link,
             ("POST", "/stop"): self._end,
         }
         call = table.get((method, path))
@@ -259,6 +261,18 @@ class Api:
     def _unpublish(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._publisher.unpublish(str(arguments["id"]), int(arguments["port"]))
         return {}
+
+    def _link(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        from .notebook_rules import endpoint
+
+        path = str(arguments["path"])
+        if not path.startswith("/"):
+            raise ValueError("a path begins with a slash")
+        page = notebook_links.Page(str(arguments["id"]), int(arguments["port"]), path, str(arguments["token"]))
+        with self._lock:
+            if page.mapping() is None:
+                raise NotFound(f"port {page.port} of {page.instance_id} is not published; %ec2 publish does it.")
+        return {"url": endpoint.url + notebook_links.links.make("", page)}
 
     def _end(self, _: dict[str, Any]) -> dict[str, Any]:
         threading.Thread(target=self._stop, name="stop", daemon=True).start()

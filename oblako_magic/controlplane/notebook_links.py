@@ -1,6 +1,7 @@
 """Links that open a notebook instance once: what CreatePresignedNotebookInstanceUrl gives out.
 
-The link holds no token of the server's, so that it may stand in a saved notebook; it leads there by a redirect.
+The link holds no token of the server's, so that it may stand in a saved notebook; it leads there by a redirect. The
+same for any server behind a published port whose token somebody knows (``publish_notebook``).
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
+from ..model import PortMapping
 from .guard import OPEN
+from .records import all_instances
+from .semantics import backing
 
 PATH = OPEN
 LIFE = 300.0
@@ -25,6 +30,38 @@ class _Link:
     arn: str
     start: object
     expires: float
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a server behind a published port, and the token that it wants.
+
+    Parameters
+    ----------
+    instance_id : str
+    port : int
+        The instance's.
+    path : str
+        Begins with a slash.
+    token : str
+    """
+
+    instance_id: str
+    port: int
+    path: str
+    token: str
+
+    def mapping(self) -> PortMapping | None:
+        """Where the port is published now; None where it is not. Call with moto's lock held."""
+        found = (backing(one) for one in all_instances() if one.id == self.instance_id)
+        ports = (port for mine in found for port in (*mine.ports, *mine.live))
+        return next((port for port in ports if port.container_port == self.port and port.host_port), None)
+
+    def location(self) -> str:
+        """Where the page is, with its token; empty where the port is not published any more."""
+        mapping = self.mapping()
+        mark = "&" if "?" in self.path else "?"
+        return f"{mapping.url}{self.path}{mark}{urlencode({'token': self.token})}" if mapping is not None else ""
 
 
 class Links:
@@ -46,9 +83,9 @@ class Links:
         Parameters
         ----------
         arn : str
-            Of the notebook instance.
+            Of the notebook instance; empty for another server's page.
         start : object
-            The start of it that the link is for.
+            The start of it that the link is for, or the page.
         """
         nonce = secrets.token_urlsafe(32)
         now = self._clock()
@@ -92,6 +129,9 @@ def follow(path: str) -> tuple[str, str]:
     if found is None:
         return f"This link was used already, or has expired; {again}", ""
     arn, start = found
+    if isinstance(start, Page):
+        where = start.location()
+        return ("The page opens." if where else "The port of this link is not published any more."), where
     notebook = next((one for one in notebooks.all_notebooks() if one.arn == arn), None)
     if notebook is None or notebooks.status(notebook) != "InService":
         return f"The notebook instance of this link is not in service; start it, then {again}", ""

@@ -128,15 +128,24 @@ def test_it_waits_until_the_server_is_ready(cloud: Ec2, served: Instance) -> Non
     assert cloud.publish_notebook(served, 9000, path="/lab", ready="/healthz", token=TOKEN) == server
 
 
-def test_the_token_is_not_shown_and_opens(served: Instance) -> None:
+def test_the_token_is_not_shown_and_the_link_opens_once(served: Instance) -> None:
     served.exec("touch /ebs/up", check=True)
     server = publish_notebook(served, 9000, path="/lab", ready="/healthz", token=TOKEN)
     assert status(server.url) == 403
-    assert status(server.open_url) == 200
-    for shown in (repr(server), str(server), server._repr_html_(), server.embed()._repr_html_()):
+    first, second = server.open_url, server.open_url
+    assert first != second
+    assert [status(first), status(first), status(second)] == [200, 403, 200]
+    html = server._repr_html_()
+    for shown in (repr(server), str(server), first, html, server.embed()._repr_html_()):
         assert TOKEN not in shown
-        assert server.url in shown
+    assert f'<a href="{server.url}"' in html
     assert server.embed(300)._repr_html_().startswith("<iframe")
+    assert str(server.embed()) == server.url
+    late = server.open_url
+    served.unpublish(9000)
+    assert status(late) == 403
+    with pytest.raises(OblakoError, match=r"port 9000 of .* is not published"):
+        _ = server.open_url
 
 
 def test_websockets_go_through_and_end_with_the_publishing(served: Instance) -> None:
@@ -180,8 +189,10 @@ def alone(cloud: Ec2) -> Iterator[ContainerState]:
 
 @pytest.mark.both_engines
 def test_a_container_of_ones_own(shared_control_plane: ControlPlane, cloud: Ec2, alone: ContainerState) -> None:
-    server = cloud.publish_notebook(alone, path="/api/", ready="/api/")
+    server = cloud.publish_notebook(alone, path="/api/", ready="/api/", token=TOKEN)
     assert status(server.url) == 200
+    assert server.open_url == f"{server.url}?token={TOKEN}"
+    assert TOKEN not in f"{server} {server!r} {server._repr_html_()}"
     with pytest.raises(WaitError, match=r"/nothing was not ready .* \(status 404\)"):
         cloud.publish_notebook(alone, ready="/nothing", timeout=0.5)
     with pytest.raises(WaitError, match=r"\(nothing listens\)"):
