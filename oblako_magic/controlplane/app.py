@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 _READS = re.compile(
     r"^(Describe|Get|List|Search|Lookup|Head|BatchGet|Query|Scan|Validate|Estimate|Preview|Simulate|Decode)"
 )
-_LAUNCHES = {"RunInstances", "CreateNotebookInstance", "StartNotebookInstance"}
-"""Actions that may leave an instance half-made behind when they fail."""
 StartResponse = Callable[..., Any]
 
 
@@ -232,18 +230,19 @@ class App:
         version = 0
         failure: Exception | None = None
         with self._lock:
-            before = undo.mark() if action in _LAUNCHES else []
+            before = undo.mark(action)
             try:
                 answer = self._ask_moto(environ)
                 failure = faults.shapeless(environ, *answer)
             except Exception as error:
                 answer, failure = ("500 Internal Server Error", [], b""), error
-            if action in _LAUNCHES and not answer[0].startswith("2"):
+            if before is not None and not answer[0].startswith("2"):
                 undo.launches(self._intent, before)
             backends = count_backends()
             # A first look at a region makes its default VPC, whose ids the answer may already carry.
             if write or backends != self._backends:
                 self._backends = backends
+                self._intent.mend()
                 changed = self._intent.scan()
                 self._tell(environ, action, body, answer)
                 self._intent.touched()

@@ -10,6 +10,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from .records import all_instances
 
+SHORT = "InsufficientInstanceCapacity"
 Size = tuple[float, int]
 """vCPUs and memory in MiB; no memory is one that nobody knows."""
 Limit = Callable[[], "Size | None"]
@@ -38,8 +39,28 @@ def _left(limit: Size) -> Size:
     return limit[0] - sum(size[0] for size in used), limit[1] - sum(size[1] for size in used)
 
 
+def fitting(limit: Size | None, instance_type: str, most: int) -> int:
+    """How many instances of a type can be launched, and at most ``most``."""
+    cpus, memory = _size(instance_type)
+    if limit is None or not cpus:
+        return most
+    left = _left(limit)
+    fits = int(left[0] // cpus)
+    if limit[1] and memory:
+        fits = min(fits, left[1] // memory)
+    return max(0, min(most, fits))
+
+
+def shortage(instance_type: str, wanted: int, fits: int) -> str:
+    """EC2's words for too little room."""
+    return (
+        f"We currently do not have sufficient {instance_type} capacity: there is room for {fits} more, "
+        f"{wanted} are wanted (OBLAKO_EC2_CAPACITY)."
+    )
+
+
 def room(limit: Size | None, instance_type: str, least: int, most: int) -> int:
-    """How many instances of a type can be launched.
+    """How many instances of a type a request gets.
 
     Parameters
     ----------
@@ -53,20 +74,10 @@ def room(limit: Size | None, instance_type: str, least: int, most: int) -> int:
     EC2ClientError
         ``InsufficientInstanceCapacity`` where there is not room for ``least`` (RunInstances, MinCount).
     """
-    cpus, memory = _size(instance_type)
-    if limit is None or not cpus:
-        return most
-    left = _left(limit)
-    fits = int(left[0] // cpus)
-    if limit[1] and memory:
-        fits = min(fits, left[1] // memory)
+    fits = fitting(limit, instance_type, most)
     if fits < least:
-        raise EC2ClientError(
-            "InsufficientInstanceCapacity",
-            f"We currently do not have sufficient {instance_type} capacity: there is room for {max(fits, 0)} more, "
-            f"{least} are wanted (OBLAKO_EC2_CAPACITY).",
-        )
-    return min(most, fits)
+        raise EC2ClientError(SHORT, shortage(instance_type, least, fits))
+    return fits
 
 
 def check(limit: Size | None, instance_types: list[str]) -> None:
@@ -76,6 +87,6 @@ def check(limit: Size | None, instance_types: list[str]) -> None:
     left, sizes = _left(limit), [_size(one) for one in instance_types]
     if sum(size[0] for size in sizes) > left[0] or (limit[1] and sum(size[1] for size in sizes) > left[1]):
         raise EC2ClientError(
-            "InsufficientInstanceCapacity",
+            SHORT,
             "We currently do not have sufficient capacity to start what was asked for (OBLAKO_EC2_CAPACITY).",
         )

@@ -27,7 +27,7 @@ from ..model import STATE_CODES, Backing, ContainerSpec, Limits, PortMapping, Re
 from ..reconcile.loop import Observation
 from ..reconcile.plan import Desired
 from ..settings import Settings
-from . import notebooks, stacks
+from . import groups, notebooks, stacks
 from .events import ENGINE, ITSELF, STACK_TAG, Journal
 from .records import all_instances, forget_terminated
 from .semantics import IMAGE_ATTRIBUTE, backing
@@ -98,6 +98,7 @@ class Intent:
         self.wake: Callable[[Iterable[str]], None] = lambda instance_ids: None
         """Tells the loop to look at instances; set once there is a loop."""
         self._closed = False
+        self._mender: threading.Timer | None = None
         self._changed = threading.Condition()
 
     # -- change feed --------------------------------------------------------------------------------
@@ -171,6 +172,32 @@ class Intent:
     def tell(self) -> bool:
         """Put what is new into the log of events; call with moto's lock held, after ``scan``."""
         return self.journal.scan(self._instances.values())
+
+    def mend(self) -> bool:
+        """Have Auto Scaling groups look after their members; call with moto's lock held.
+
+        Returns
+        -------
+        bool
+            Whether records were changed.
+        """
+        changed, later = groups.mend()
+        if later is not None and not (self._mender and self._mender.is_alive()):
+            self._mender = threading.Timer(max(later, 0.1), self._mend_later)
+            self._mender.daemon = True
+            self._mender.start()
+        return changed
+
+    def _mend_later(self) -> None:
+        with self._lock:
+            self._mender = None
+            if not self._closed:
+                self._mend_now()
+
+    def _mend_now(self) -> None:
+        if self.mend():
+            self.hold(self.scan(), self._store.touch_later())
+            self.journal.scan(self._instances.values(), "Auto Scaling")
 
     def hold(self, instance_ids: Iterable[str], version: int) -> None:
         """Nothing is done for these instances before the state of this version is on disk (promise 1)."""
@@ -434,6 +461,8 @@ class Intent:
             self.journal.look(instance, who)
             if seen.impaired and seen.impaired == seen.progress:
                 self.journal.engine(problem=seen.impaired)
+            if state_changed and instance.state in ("stopped", "terminated"):
+                self._mend_now()
             if view(instance) != shown:
                 self._bump()
             if state_changed or before[1] != mine:

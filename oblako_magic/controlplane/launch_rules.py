@@ -18,11 +18,13 @@ from typing import Any
 from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instance_types import INSTANCE_TYPES
-from moto.ec2.models.instances import InstanceBackend
+from moto.ec2.models.instances import InstanceBackend, Reservation
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.utils import random_reservation_id
 
 from .. import catalog
 from . import capacity
+from .records import erase
 from .semantics import ami_for
 
 TOKENS = "oblako_tokens"
@@ -44,6 +46,38 @@ class _Asked:
 
 _asked: ContextVar[_Asked | None] = ContextVar("asked", default=None)
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
+
+
+_shortages: ContextVar[list[str] | None] = ContextVar("shortages", default=None)
+
+
+@contextmanager
+def tolerant() -> Iterator[list[str]]:
+    """Launches in here are a service's (a group, a fleet), which takes what there is room for and no error.
+
+    What was missing is told in the list that is given. A launch without any room answers a reservation of nothing.
+    """
+    before, mine = _shortages.get(), list[str]()
+    token = _shortages.set(mine)
+    try:
+        yield mine
+    finally:
+        _shortages.reset(token)
+        if before is not None:
+            before += mine
+
+
+_version: ContextVar[str | None] = ContextVar("version", default=None)
+
+
+@contextmanager
+def of_version(version: str | None) -> Iterator[None]:
+    """Launches in here that name a launch template mean this version of it: moto's groups leave it out."""
+    token = _version.set(version)
+    try:
+        yield
+    finally:
+        _version.reset(token)
 
 
 @contextmanager
@@ -241,7 +275,9 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
     ) -> Any:
         if _trusted.get():
             return original(self, image_id, count, user_data, security_group_names, **kwargs)
-        asked = _asked.get()
+        asked, version = _asked.get(), _version.get()
+        if version and kwargs.get("launch_template"):
+            kwargs["launch_template"] = {"Version": version, **kwargs["launch_template"]}
         template = _template(self, kwargs)
         if asked is not None and asked.protected:
             kwargs["disable_api_termination"] = True
@@ -250,15 +286,24 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
         named = security_group_names or template.get("SecurityGroups")
         check(self, image_id, named, kwargs, strict=strict)
         least = count if asked is None else asked.least
-        count = capacity.room(limit(), kwargs.get("instance_type") or "m1.small", least, count)
+        kind, shortages = kwargs.get("instance_type") or "m1.small", _shortages.get()
+        if shortages is None:
+            count = capacity.room(limit(), kind, least, count)
+        else:
+            wanted, count = count, capacity.fitting(limit(), kind, count)
+            if count < wanted:
+                shortages.append(capacity.shortage(kind, wanted, count))
+            if not count:
+                return Reservation(random_reservation_id(), self.account_id)
         before = set(self.reservations)
         try:
             return original(self, image_id, count, user_data, security_group_names, **kwargs)
         except Exception:
             # Moto registers a reservation first and fills it then: nothing half-made may stay.
             for key in [key for key in self.reservations if key not in before]:
-                for instance in self.reservations.pop(key).instances:
-                    instance.terminate()
+                for instance in list(self.reservations[key].instances):
+                    erase(instance)
+                self.reservations.pop(key, None)
             raise
 
     return run_instances

@@ -16,7 +16,7 @@ _PRIMARY = "Primary network interface"
 """Moto's description of an interface that it made for an instance."""
 
 
-def _backends() -> Iterator[Any]:
+def backends() -> Iterator[Any]:
     """Every account's and region's; none is made by looking."""
     for accounts in list(dict.values(ec2_backends)):
         yield from list(dict.values(accounts))
@@ -30,7 +30,7 @@ def all_instances(*, forgotten: bool = False) -> Iterator[Any]:
     forgotten : bool
         Also those that no client sees any more and whose root volume was kept.
     """
-    for backend in _backends():
+    for backend in backends():
         for reservation in list(backend.reservations.values()):
             yield from list(reservation.instances)
         if forgotten:
@@ -51,7 +51,7 @@ def forget_terminated(visible: float) -> int:
         How many went.
     """
     now, count = time.time(), 0
-    for backend in _backends():
+    for backend in backends():
         for reservation in list(backend.reservations.values()):
             for instance in [one for one in reservation.instances if one.state == "terminated"]:
                 mine = backing(instance)
@@ -88,3 +88,21 @@ def _forget(backend: Any, reservation: Any, instance: Any) -> None:
         backend.tags.pop(mine.root_volume_id, None)
     if mine.root_kept:
         vars(backend).setdefault(_KEPT, {})[instance.id] = instance
+
+
+def erase(instance: Any) -> None:
+    """Take away all that a launch made which did not come to its end; nobody has been told its id."""
+    backend = instance.ec2_backend
+    volumes = [device.volume_id for device in list(instance.block_device_mapping.values())]
+    instance.disable_api_termination = False
+    instance._fleet_id = instance._spot_fleet_id = None  # that fleet is not there
+    instance.terminate()  # gives addresses, interfaces and volumes back
+    for volume_id in volumes:
+        backend.volumes.pop(volume_id, None)
+        backend.tags.pop(volume_id, None)
+    backend.tags.pop(instance.id, None)
+    for key, reservation in list(backend.reservations.items()):
+        if instance in reservation.instances:
+            reservation.instances.remove(instance)
+            if not reservation.instances:
+                del backend.reservations[key]

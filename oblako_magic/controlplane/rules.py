@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import addresses, groups, instance_rules, launch_rules, notebook_rules, request_rules, semantics
+from . import addresses, groups, instance_rules, launch_rules, notebook_rules, request_rules, semantics, shortage
 from .capacity import Size, host_size
 
 
@@ -29,5 +29,6 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
     addresses.install()
     instance_rules.install(settings.strict, limit)
     request_rules.install()
+    shortage.install()
     groups.install()
     notebook_rules.install(settings)

@@ -312,6 +312,85 @@ class TestTheEnd:
         assert [(one["VolumeId"], one["State"]) for one in left] == [(mapped["/dev/sdg"]["VolumeId"], "available")]
 
 
+class TestHalfOfALaunch:
+    """An action that launches and fails in the middle has launched nothing."""
+
+    def left(self, plane: Plane) -> dict[str, Any]:
+        """All that such an action may leave behind."""
+        client, scaling = plane.client(), plane.client("autoscaling")
+        return {
+            "instances": ids(plane),
+            "volumes": {one["VolumeId"] for one in client.describe_volumes()["Volumes"]},
+            "interfaces": {
+                one["NetworkInterfaceId"] for one in client.describe_network_interfaces()["NetworkInterfaces"]
+            },
+            "requests": client.describe_spot_instance_requests()["SpotInstanceRequests"],
+            "fleets": client.describe_fleets()["Fleets"],
+            "groups": scaling.describe_auto_scaling_groups()["AutoScalingGroups"],
+            "tags": len(client.describe_tags()["Tags"]),
+        }
+
+    def narrow(self, plane: Plane) -> str:
+        """A subnet with room for eleven."""
+        vpc = plane.client().create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+        made = plane.client().create_subnet(VpcId=vpc, CidrBlock="10.77.0.0/28", AvailabilityZone="us-east-1a")
+        return str(made["Subnet"]["SubnetId"])
+
+    def template(self, plane: Plane, **data: Any) -> str:
+        name = uuid.uuid4().hex
+        data = {"ImageId": AMI, "InstanceType": "t3.nano", "TagSpecifications": SIMULATED, **data}
+        plane.client().create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+        return name
+
+    def test_of_a_fleet(self, plane: Plane) -> None:
+        names_ = self.template(plane), self.template(plane, KeyName="nobody-made-it")
+        specs = [{"LaunchTemplateName": name, "Version": "$Latest"} for name in names_]
+        before = self.left(plane)
+        refused(
+            "InvalidKeyPair.NotFound",
+            plane.client().create_fleet,
+            Type="instant",
+            SpotOptions={"AllocationStrategy": "diversified"},
+            LaunchTemplateConfigs=[{"LaunchTemplateSpecification": spec} for spec in specs],
+            TargetCapacitySpecification={
+                "TotalTargetCapacity": 4,
+                "OnDemandTargetCapacity": 2,
+                "SpotTargetCapacity": 2,
+                "DefaultTargetCapacityType": "spot",
+            },
+        )
+        assert self.left(plane) == before
+
+    def test_of_spot_requests(self, plane: Plane) -> None:
+        place = self.narrow(plane)
+        before = self.left(plane)
+        asked = {"ImageId": AMI, "InstanceType": "t3.nano", "SubnetId": place}
+        code, call = "InsufficientFreeAddressesInSubnet", plane.client().request_spot_instances
+        refused(code, call, InstanceCount=12, LaunchSpecification=asked, TagSpecifications=SIMULATED)
+        assert self.left(plane) == before
+        assert len(simulated(plane, 11, SubnetId=place)["Instances"]) == 11
+
+    def test_of_a_group(self, plane: Plane) -> None:
+        client, name, place = plane.client("autoscaling"), self.template(plane), self.narrow(plane)
+        before = self.left(plane)
+        group = {
+            "AutoScalingGroupName": name,
+            "LaunchTemplate": {"LaunchTemplateName": name},
+            "MinSize": 2,
+            "MaxSize": 20,
+            "VPCZoneIdentifier": place,
+        }
+        arn = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/none/0123456789abcdef"
+        refused("TargetGroupNotFound", client.create_auto_scaling_group, TargetGroupARNs=[arn], **group)
+        assert self.left(plane) == before
+        client.create_auto_scaling_group(**group)
+        before = self.left(plane)
+        code, call = "InsufficientFreeAddressesInSubnet", client.set_desired_capacity
+        refused(code, call, AutoScalingGroupName=name, DesiredCapacity=12)
+        assert self.left(plane) == before
+        client.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+
+
 class TestInstanceProfiles:
     def profile(self, plane: Plane) -> str:
         name = f"profile-{uuid.uuid4().hex}"

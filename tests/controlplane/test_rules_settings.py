@@ -11,7 +11,7 @@ import pytest
 from oblako_magic import names
 from oblako_magic.engine import Engine
 from tests.controlplane.planes import AMI, Plane
-from tests.controlplane.test_rules import ids, refused, running, simulated
+from tests.controlplane.test_rules import SIMULATED, ids, refused, running, simulated
 from tests.support.plane import eventually
 
 
@@ -57,20 +57,97 @@ class TestCapacity:
         refused("InsufficientInstanceCapacity", empty.client().start_instances, InstanceIds=launched[:1])
         assert empty.state(launched[0]) == "stopped"
 
-    def test_on_the_other_roads(self, empty: Plane) -> None:
-        name, before = uuid.uuid4().hex, ids(empty)
-        group = empty.client("autoscaling")
-        group.create_launch_configuration(LaunchConfigurationName=name, ImageId=AMI, InstanceType="t3.nano")
-        refused(
-            "InsufficientInstanceCapacity",
-            group.create_auto_scaling_group,
+
+def simulated_template(plane: Plane, instance_type: str = "t3.nano") -> str:
+    name = uuid.uuid4().hex
+    data = {"ImageId": AMI, "InstanceType": instance_type, "TagSpecifications": SIMULATED}
+    plane.client().create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+    return name
+
+
+class TestShortage:
+    """Services take what there is room for (four), and say what is missing as AWS's do."""
+
+    def members(self, plane: Plane, name: str) -> list[str]:
+        (group,) = plane.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[name])[
+            "AutoScalingGroups"
+        ]
+        assert group["DesiredCapacity"] == 5
+        return [one["InstanceId"] for one in group["Instances"]]
+
+    def test_a_group_stays_below_and_fills_up_later(self, empty: Plane) -> None:
+        other = running(empty, InstanceType="t3.nano")
+        name, client = simulated_template(empty), empty.client("autoscaling")
+        client.create_auto_scaling_group(
             AutoScalingGroupName=name,
-            LaunchConfigurationName=name,
+            LaunchTemplate={"LaunchTemplateName": name},
             MinSize=5,
             MaxSize=5,
             AvailabilityZones=["us-east-1a"],
         )
-        assert ids(empty) == before
+        assert len(self.members(empty, name)) == 3
+        activities = client.describe_scaling_activities(AutoScalingGroupName=name)["Activities"]
+        assert [one["StatusCode"] for one in activities] == ["Failed"] + ["Successful"] * 3
+        assert "sufficient t3.nano capacity" in activities[0]["StatusMessage"]
+        assert activities[0]["StatusMessage"].endswith("Launching EC2 instance failed.")
+        empty.client().terminate_instances(InstanceIds=[other])
+        eventually(lambda: len(self.members(empty, name)) == 4, what="a fourth member")
+        assert client.describe_scaling_activities()["Activities"][0]["StatusCode"] == "Failed"
+        client.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+
+    @pytest.mark.parametrize("kind", ["instant", "maintain"])
+    def test_a_fleet_answers_what_it_could_not_have(self, empty: Plane, kind: str) -> None:
+        client, name = empty.client(), simulated_template(empty)
+        specification = {"LaunchTemplateName": name, "Version": "$Latest"}
+        answer = client.create_fleet(
+            Type=kind,
+            LaunchTemplateConfigs=[{"LaunchTemplateSpecification": specification}],
+            TargetCapacitySpecification={"TotalTargetCapacity": 6, "DefaultTargetCapacityType": "on-demand"},
+        )
+        errors = [(one["ErrorCode"], one["Lifecycle"]) for one in answer.get("Errors", [])]
+        assert errors == ([("InsufficientInstanceCapacity", "on-demand")] if kind == "instant" else [])
+        active = client.describe_fleet_instances(FleetId=answer["FleetId"])["ActiveInstances"]
+        assert len(active) == 4
+        (fleet,) = client.describe_fleets(FleetIds=[answer["FleetId"]])["Fleets"]
+        assert fleet["FulfilledCapacity"] == 4
+        client.delete_fleets(FleetIds=[answer["FleetId"]], TerminateInstances=True)
+        assert all(empty.state(one["InstanceId"]) in ("shutting-down", "terminated") for one in active)
+
+    def test_a_spot_fleet(self, empty: Plane) -> None:
+        client = empty.client()
+        fleet = client.request_spot_fleet(
+            SpotFleetRequestConfig={
+                "TargetCapacity": 6,
+                "SpotPrice": "0.5",
+                "IamFleetRole": "arn:aws:iam::123456789012:role/fleet",
+                "LaunchSpecifications": [{"ImageId": AMI, "InstanceType": "t3.nano", "TagSpecifications": SIMULATED}],
+            }
+        )["SpotFleetRequestId"]
+        assert len(client.describe_spot_fleet_instances(SpotFleetRequestId=fleet)["ActiveInstances"]) == 4
+        (shown,) = client.describe_spot_fleet_requests(SpotFleetRequestIds=[fleet])["SpotFleetRequestConfigs"]
+        assert shown["SpotFleetRequestConfig"]["FulfilledCapacity"] == 4
+        client.cancel_spot_fleet_requests(SpotFleetRequestIds=[fleet], TerminateInstances=True)
+
+    def test_spot_requests_stay_open_until_there_is_room(self, empty: Plane) -> None:
+        client = empty.client()
+        made = client.request_spot_instances(
+            InstanceCount=5,
+            LaunchSpecification={"ImageId": AMI, "InstanceType": "t3.nano"},
+            TagSpecifications=SIMULATED,
+        )["SpotInstanceRequests"]
+        requests = [one["SpotInstanceRequestId"] for one in made]
+        assert [one["State"] for one in made] == ["active"] * 4 + ["open"]
+        assert made[4]["Status"]["Code"] == "capacity-not-available"
+        assert "InstanceId" not in made[4]
+        client.terminate_instances(InstanceIds=[made[0]["InstanceId"]])
+
+        def last() -> dict[str, Any]:
+            found = client.describe_spot_instance_requests(SpotInstanceRequestIds=requests[4:])
+            return dict(found["SpotInstanceRequests"][0])
+
+        eventually(lambda: last()["State"] == "active", what="the last request is fulfilled")
+        assert empty.state(last()["InstanceId"]) in ("pending", "running")
+        client.cancel_spot_instance_requests(SpotInstanceRequestIds=requests)
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import time
 import uuid
 from typing import Any
 
 import pytest
 
+from oblako_magic import names
 from oblako_magic.engine import build
 from tests.support.plane import ControlPlane, eventually
 from tests.support.world import describe, gone, instances, running, runs, tags, until_user_data
@@ -168,3 +170,68 @@ def test_members_are_registered_with_a_target_group(shared_control_plane: Contro
         elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": outsider["InstanceId"]}])
     group.client.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True)
     gone(plane, *members)
+
+
+def test_a_member_that_ends_by_itself_is_replaced(shared_control_plane: ControlPlane) -> None:
+    group = Group(shared_control_plane, "template", 2)
+    plane, before = group.plane, group.settle(2)
+    dies, stays = sorted(before)
+    plane.engine.api.stop(names.container_name(dies), timeout=1)
+    gone(plane, dies)
+    after = group.settle(2)
+    assert stays in after
+    assert dies not in after
+    told = [
+        one["Description"]
+        for one in group.client.describe_scaling_activities(AutoScalingGroupName=group.name)["Activities"]
+    ]
+    (new,) = after - before
+    assert f"Terminating EC2 instance: {dies}" in told
+    assert f"Launching a new EC2 instance: {new}" in told
+    group.delete()
+
+
+def test_a_stopped_member_is_replaced_unless_that_is_suspended(shared_control_plane: ControlPlane) -> None:
+    group = Group(shared_control_plane, "template", 1)
+    plane = group.plane
+    (first,) = group.settle(1)
+    group.client.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=["ReplaceUnhealthy"])
+    group.ec2.stop_instances(InstanceIds=[first])
+    eventually(lambda: plane.state(first) == "stopped", what="stopped")
+    assert group.members() == {first}
+    found = group.client.describe_auto_scaling_instances(InstanceIds=[first])["AutoScalingInstances"]
+    assert [one["HealthStatus"].upper() for one in found] == ["UNHEALTHY"]
+    group.client.resume_processes(AutoScalingGroupName=group.name)
+    gone(plane, first)
+    (second,) = group.settle(1)
+    assert second != first
+    assert plane.state(first) == "terminated"
+    group.delete()
+
+
+def test_a_group_that_can_not_have_its_image_does_not_launch_all_the_time(shared_control_plane: ControlPlane) -> None:
+    plane = shared_control_plane
+    client, name = plane.client("autoscaling"), f"group-{uuid.uuid4().hex[:8]}"
+    image = "localhost:1/oblako/no-such-image:1"
+    client.create_launch_configuration(LaunchConfigurationName=name, ImageId=image, InstanceType="t3.nano")
+    client.create_auto_scaling_group(
+        AutoScalingGroupName=name,
+        LaunchConfigurationName=name,
+        MinSize=1,
+        MaxSize=1,
+        AvailabilityZones=["us-east-1a"],
+        Tags=[{"Key": "Case", "Value": name, "PropagateAtLaunch": True}],
+    )
+    started = time.monotonic()
+
+    def launched() -> list[str]:
+        by = [{"Name": "tag:Case", "Values": [name]}]
+        found = plane.client().describe_instances(Filters=by)["Reservations"]
+        return [i["InstanceId"] for reservation in found for i in reservation["Instances"]]
+
+    eventually(lambda: len(launched()) >= 3, timeout=30, what="it tries again")
+    assert time.monotonic() - started >= 2, "and not at once"
+    told = client.describe_scaling_activities(AutoScalingGroupName=name)["Activities"]
+    assert any(image in one["Cause"] for one in told)
+    client.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+    gone(plane, *launched())
