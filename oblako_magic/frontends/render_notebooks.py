@@ -6,6 +6,8 @@ shown, and saved with the notebook, holds no token.
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
@@ -150,12 +152,27 @@ def link_text(link: NotebookLink) -> str:
     return f"{link.url}\n  {_note(link.name)}"
 
 
+_FRAME = """
+(() => {
+  const frame = document.getElementById(ID), link = new URL(URL_);
+  if (location.hostname === "localhost") link.hostname = "localhost";
+  frame.src = link.href;
+})();
+"""
+"""Sets the frame's address. Cookies are a site's, and a browser takes none in a frame of another site: this page may be
+at localhost, where JupyterLab opens its own, as well as at 127.0.0.1."""
+
+
 def embedded_html(frame: Embedded) -> str:
     """JupyterLab in a frame."""
+    mark = f"oblako-lab-{secrets.token_hex(8)}"
+    # JSON is not HTML: the end of a script must not be in it.
+    script = _FRAME.replace("ID", json.dumps(mark)).replace("URL_", json.dumps(frame.link.url).replace("<", "\\u003c"))
     return (
-        f'<iframe class="oblako-lab" src="{escape(frame.link.url)}" title="JupyterLab of {escape(frame.link.name)}" '
+        f'<iframe id="{mark}" class="oblako-lab" title="JupyterLab of {escape(frame.link.name)}" '
         f'width="100%" height="{frame.height}" referrerpolicy="no-referrer" '
         'allow="clipboard-read; clipboard-write" style="border: 1px solid var(--jp-border-color2, #e0e0e0);"></iframe>'
+        f"<script>{script}</script>"
         f"<div>{render.faint_html(f'The frame shows it once; {MAGIC} notebook open {frame.link.name} --embed again.')}"
         "</div>"
     )
