@@ -1,0 +1,113 @@
+"""Ec2.notebooks on a real engine: a class of two from launch to end."""
+
+from __future__ import annotations
+
+import csv
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from oblako_magic import Ec2
+from oblako_magic.errors import OblakoError, WaitError
+from oblako_magic.notebooks import NotebookList
+from tests.support.plane import ControlPlane, eventually
+
+HOME = "/home/ec2-user/SageMaker"
+
+
+@pytest.fixture(scope="module")
+def students(cloud: Ec2, notebook_image: str) -> Iterator[NotebookList]:
+    seen: list[str] = []
+    made = cloud.notebooks.run(
+        "class",
+        count=2,
+        lifecycle="#!/bin/sh\necho started >> /ebs/starts\n",
+        env={"COURSE": "al gebra's"},
+        publish=["8501"],
+        on_change=lambda them: seen.extend(notebook.status for notebook in them),
+    )
+    assert seen[0] == "Pending"
+    assert seen[-1] == "InService"
+    yield made
+    cloud.notebooks.change("terminate", made)
+    sagemaker = cloud.get_client("sagemaker")
+    assert sagemaker.list_notebook_instance_lifecycle_configs()["NotebookInstanceLifecycleConfigs"] == []
+    assert cloud.notebooks.all() == []
+
+
+def status(url: str, token: str = "") -> int:
+    headers = {"Authorization": f"token {token}"} if token else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_each_answers_to_its_own_token_alone(students: NotebookList) -> None:
+    rows = [*csv.DictReader(students.to_csv().splitlines())]
+    assert [row["name"] for row in rows] == ["class-01", "class-02"]
+    tokens = [urlsplit(row["login_url"]).query.partition("token=")[2] for row in rows]
+    assert [status(row["login_url"]) for row in rows] == [200, 200]
+    contents = [row["url"].replace("/lab", "/api/contents") for row in rows]
+    assert [[status(url, token) for token in [*tokens, ""]] for url in contents] == [[200, 403, 403], [403, 200, 403]]
+
+
+def test_a_link_is_good_for_one_use(students: NotebookList) -> None:
+    link = students[0].open_url()
+    assert status(link) == 200
+    assert status(link) == 403
+
+
+def test_work_is_kept_over_stop_and_start(students: NotebookList) -> None:
+    first, second = students
+    address = first.url
+    first.exec(f"echo notes > {HOME}/notes.txt", user="ec2-user")
+    assert not second.exec(f"cat {HOME}/notes.txt").ok, "the volumes are apart"
+    assert first.stop().status == "Stopped"
+    with pytest.raises(OblakoError, match="class-01 is Stopped: %ec2 notebook start class-01 starts it"):
+        first.exec("true")
+    assert first.update(instance_type="ml.t3.large").type == "ml.t3.large"
+    assert first.start().status == "InService"
+    assert first.url == address
+    assert first.exec(f"cat {HOME}/notes.txt").stdout == "notes\n"
+    assert first.exec("cat /ebs/starts").stdout == "started\nstarted\n"
+
+
+def test_further_ports_are_there(students: NotebookList) -> None:
+    serve = "cd /tmp && echo a page > page && exec nohup python3 -m http.server 8501 >/dev/null 2>&1 &"
+    students[0].exec(serve)
+    [port] = students[0].refresh().ports
+    assert port.container_port == 8501
+    eventually(lambda: _answers(f"{port.url}/page"), what="the further port answers")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return status(url) == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_the_machines_are_the_services(students: NotebookList, cloud: Ec2) -> None:
+    assert students[0].machine.startswith("i-")
+    assert cloud.instances(all=True) == []
+
+
+def test_a_script_that_fails_is_told(cloud: Ec2, notebook_image: str, shared_control_plane: ControlPlane) -> None:
+    with pytest.raises(
+        WaitError, match="broken is Failed, not InService: .*; %ec2 notebook terminate broken rem"
+    ) as no:
+        cloud.notebooks.run("broken", lifecycle="#!/bin/sh\necho the reason >&2\nexit 3\n")
+    [broken] = no.value.instances
+    assert broken.delete().status == "Deleted"
+    assert shared_control_plane.container(broken.machine) is None
+
+
+def test_an_image_that_is_not_there_is_told(cloud: Ec2) -> None:
+    with pytest.raises(WaitError, match="nothere is Failed, not InService: .*no-such") as no:
+        cloud.notebooks.run("nothere", image="localhost:1/no-such:1")
+    no.value.instances[0].delete()
