@@ -99,7 +99,7 @@ def test_the_machines_are_the_services(students: NotebookList, cloud: Ec2) -> No
 
 def test_a_script_that_fails_is_told(cloud: Ec2, notebook_image: str, shared_control_plane: ControlPlane) -> None:
     with pytest.raises(
-        WaitError, match="broken is Failed, not InService: .*; %ec2 notebook terminate broken rem"
+        WaitError, match=r"broken is Failed, not InService: .*; %ec2 notebook terminate broken rem"
     ) as no:
         cloud.notebooks.run("broken", lifecycle="#!/bin/sh\necho the reason >&2\nexit 3\n")
     [broken] = no.value.instances
@@ -108,6 +108,6 @@ def test_a_script_that_fails_is_told(cloud: Ec2, notebook_image: str, shared_con
 
 
 def test_an_image_that_is_not_there_is_told(cloud: Ec2) -> None:
-    with pytest.raises(WaitError, match="nothere is Failed, not InService: .*no-such") as no:
+    with pytest.raises(WaitError, match=r"nothere is Failed, not InService: .*no-such") as no:
         cloud.notebooks.run("nothere", image="localhost:1/no-such:1")
     no.value.instances[0].delete()
