@@ -142,26 +142,33 @@ def _access_key() -> str:
     return process.access_key(Settings.from_env())
 
 
-def _control_plane() -> tuple[str, Callable[[], list[tuple[str, str]]]]:
-    """The endpoint, and what waits for the control plane, started first if need be, and asks which instances it has."""
+Seen = tuple["list[tuple[str, str]]", "list[str]"]
+"""Ids and names of instances, and names of notebook instances."""
+
+
+def _control_plane() -> tuple[str, Callable[[], Seen]]:
+    """The endpoint, and what waits for the control plane, started first if need be, and asks what it has."""
     from ..controlplane import process
     from ..settings import Settings
 
     settings = Settings.from_env()
 
-    def start() -> list[tuple[str, str]]:
+    def start() -> Seen:
         # Its own API, not boto3: importing that would take the kernel's time just when the user begins to type.
         answer = process.call(process.ensure(settings), "GET", "/instances")
-        return [(row["id"], row["name"]) for row in answer["instances"] if row["state"] != "terminated"]
+        rows = [row for row in answer["instances"] if row["state"] != "terminated"]
+        # A notebook instance's machine is the service's, and goes by the notebook's name.
+        instances = [(row["id"], row["name"]) for row in rows if not row.get("notebook")]
+        return instances, sorted(row["notebook"] for row in rows if row.get("notebook"))
 
     return process.url(settings), start
 
 
-def _quietly(start: Callable[[], list[tuple[str, str]]], magics: Ec2Magics) -> None:
+def _quietly(start: Callable[[], Seen], magics: Ec2Magics) -> None:
     # The first subcommand starts it again and shows the error; a thread has no cell to write into.
     # RuntimeError: the interpreter is going down, and nothing can be registered or started any more.
     with contextlib.suppress(OblakoError, OSError, RuntimeError):
-        magics.seen = start()
+        magics.seen, magics.seen_notebooks = start()
 
 
 def load(shell: Any) -> None:

@@ -61,6 +61,7 @@ class Ec2Magics(Magics):
         self.jobs: list[Job] = []
         self._ec2: Ec2 | None = None
         self.seen: list[tuple[str, str]] = []
+        self.seen_notebooks: list[str] = []
 
     def connect(self) -> Ec2:
         """The ``Ec2`` of this kernel, made on first need."""
@@ -76,8 +77,8 @@ class Ec2Magics(Magics):
         return (self._ec2.cached() if self._ec2 is not None else []) or self.seen
 
     def known_notebooks(self) -> list[str]:
-        """Names of notebook instances for completion."""
-        return self._ec2.notebooks.cached() if self._ec2 is not None else []
+        """Names of notebook instances for completion, as ``known``."""
+        return (self._ec2.notebooks.cached() if self._ec2 is not None else []) or self.seen_notebooks
 
     def close(self) -> None:
         """Stop what runs in the background and put the environment back."""

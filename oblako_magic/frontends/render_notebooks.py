@@ -31,7 +31,7 @@ _LIKE = {
 }
 """Statuses by the instance states whose colours they have."""
 HEADERS = ("Name", "Status", "Type", "Image", "Address")
-NOTE = "a link logs in once, within 5 minutes"
+NOTE = "logs in once, within 5 minutes"
 
 
 def _status_html(notebook: Notebook) -> Html:
@@ -77,7 +77,7 @@ def notebooks_html(notebooks: Sequence[Notebook]) -> str:
         )
         for notebook, link in zip(notebooks, links, strict=True)
     ]
-    note = [_note("NAME")[0].upper() + _note("NAME")[1:]] if any(links) else []
+    note = [f"Each link {_note('NAME')}"] if any(links) else []
     return render.table_html(HEADERS, rows, kind="notebooks", below=[*_remarks(notebooks), *note])
 
 
@@ -173,7 +173,7 @@ def embedded_html(frame: Embedded) -> str:
         f'width="100%" height="{frame.height}" referrerpolicy="no-referrer" '
         'allow="clipboard-read; clipboard-write" style="border: 1px solid var(--jp-border-color2, #e0e0e0);"></iframe>'
         f"<script>{script}</script>"
-        f"<div>{render.faint_html(f'The frame shows it once; {MAGIC} notebook open {frame.link.name} --embed again.')}"
+        f"<div>{render.faint_html(f'The frame shows it once; {MAGIC} notebook open {frame.link.name} --embed shows it again.')}"
         "</div>"
     )
 

@@ -30,9 +30,9 @@ def no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
     started: list[str] = []
 
-    def start() -> list[tuple[str, str]]:
+    def start() -> tuple[list[tuple[str, str]], list[str]]:
         started.append("start")
-        return [("i-0123456789abcdef0", "from-before")]
+        return [("i-0123456789abcdef0", "from-before")], ["lab-from-before"]
 
     monkeypatch.setattr(extension, "_control_plane", lambda: ("http://127.0.0.1:41234", start))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):

@@ -51,6 +51,7 @@ def test_instances_by_name_and_id(tab: Any, cloud: FakeEc2) -> None:
 def test_a_fresh_kernel_knows_what_was_there_before(tab: Any, shell: Any) -> None:
     shell._oblako_magic._starter.join(5)
     assert tab("%ec2 stop fro") == ["%ec2 stop from-before"]
+    assert tab("%ec2 notebook open la") == ["%ec2 notebook open lab-from-before"]
 
 
 def test_values_of_options(tab: Any) -> None:

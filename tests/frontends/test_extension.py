@@ -124,7 +124,7 @@ def test_importing_and_loading_import_nothing_heavy(tmp_path: Any) -> None:
         "shell = InteractiveShell.instance()\n"
         "before = set(sys.modules)\n"
         "from oblako_magic.frontends import extension\n"
-        "extension._control_plane = lambda: ('http://127.0.0.1:1', list)\n"
+        "extension._control_plane = lambda: ('http://127.0.0.1:1', lambda: ([], []))\n"
         "shell.run_line_magic('load_ext', 'oblako_magic')\n"
         "added = set(sys.modules) - before\n"
         "assert not (heavy - {'IPython'}) & added, heavy & added\n"

@@ -16,7 +16,7 @@ manager_module = pytest.importorskip("jupyter_client.manager")
 SETUP = """
 import time
 from oblako_magic.frontends import extension
-extension._control_plane = lambda: ("http://127.0.0.1:41234", list)
+extension._control_plane = lambda: ("http://127.0.0.1:41234", lambda: ([], []))
 %load_ext oblako_magic
 from tests.frontends.fake_ec2 import FakeEc2
 from oblako_magic.handles import ExecResult
