@@ -166,6 +166,7 @@ at localhost, where JupyterLab opens its own, as well as at 127.0.0.1."""
 def embedded_html(frame: Embedded) -> str:
     """JupyterLab in a frame."""
     mark = f"oblako-lab-{secrets.token_hex(8)}"
+    said = f"The frame shows it once; {MAGIC} notebook open {frame.link.name} --embed shows it again."
     # JSON is not HTML: the end of a script must not be in it.
     script = _FRAME.replace("ID", json.dumps(mark)).replace("URL_", json.dumps(frame.link.url).replace("<", "\\u003c"))
     return (
@@ -173,8 +174,7 @@ def embedded_html(frame: Embedded) -> str:
         f'width="100%" height="{frame.height}" referrerpolicy="no-referrer" '
         'allow="clipboard-read; clipboard-write" style="border: 1px solid var(--jp-border-color2, #e0e0e0);"></iframe>'
         f"<script>{script}</script>"
-        f"<div>{render.faint_html(f'The frame shows it once; {MAGIC} notebook open {frame.link.name} --embed shows it again.')}"
-        "</div>"
+        f"<div>{render.faint_html(said)}</div>"
     )
 
 
