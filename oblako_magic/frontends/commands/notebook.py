@@ -97,14 +97,13 @@ def run(session: Session, args: Namespace) -> Any:
     lifecycle = session.body
     if args.lifecycle and lifecycle is not None:
         raise UsageError("notebook run: the cell is the script already; take --lifecycle off the line.")
+    given = {"instance_type": args.type, "volume_size": args.volume_size}
     what = names[0] if len(names) == 1 else f"{len(names)} notebooks"
     with watching(session, what, KIND) as on_change:
         notebooks = session.ec2.notebooks.run(
             names[0] if single or count is not None else names,
             count=count,
-            instance_type=args.type or "ml.t3.medium",
             image=args.image,
-            volume_size=args.volume_size or 5,
             lifecycle=_lifecycle(args.lifecycle) if lifecycle is None else _script(lifecycle),
             git=tuple(args.git),
             publish=tuple(args.publish),
@@ -113,6 +112,8 @@ def run(session: Session, args: Namespace) -> Any:
             idle=args.idle,
             wait=not args.no_wait,
             on_change=on_change,
+            # What is not given is for the call to say.
+            **{key: value for key, value in given.items() if value},
             **limit(session, args),
         )
     session.partial = KIND.handle(notebooks)
