@@ -131,7 +131,7 @@ class App:
             return self._error(environ, start_response, "403 Forbidden", "AccessDenied", refusal)
         path = environ.get("PATH_INFO", "")
         if path.startswith(notebook_links.PATH):
-            return self._open(path, start_response)
+            return self._open(path, environ, start_response)
         if path.startswith(API):
             status, answer = self._api.handle(
                 environ["REQUEST_METHOD"],
@@ -158,7 +158,7 @@ class App:
         start_response(status, headers)
         return [chunks]
 
-    def _open(self, path: str, start_response: StartResponse) -> list[bytes]:
+    def _open(self, path: str, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
         """Lead a browser to a notebook instance, once for each link."""
         with self._lock:
             text, location = notebook_links.follow(path)
@@ -171,7 +171,8 @@ class App:
         body = notebook_links.page(text)
         headers.append(("Content-Length", str(len(body))))
         if location:
-            start_response("302 Found", [*headers, ("Location", location)])
+            where = notebook_links.at_host(location, environ.get("HTTP_HOST", ""))
+            start_response("302 Found", [*headers, ("Location", where)])
         else:
             start_response("403 Forbidden", headers)
         return [body]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from ..model import PortMapping
-from .guard import OPEN
+from .guard import OPEN, host_name
 from .records import all_instances
 from .semantics import backing
 
@@ -118,6 +118,15 @@ def page(text: str) -> bytes:
         "<!doctype html><html lang=en><meta charset=utf-8><title>Notebook instance</title>"
         f"<body style='font-family:sans-serif;margin:4em'><p>{text}</p></body></html>"
     ).encode()
+
+
+def at_host(location: str, host: str) -> str:
+    """Where a link leads for a browser that came by this Host.
+
+    One that came by ``localhost`` is led on by it: a frame in a page at localhost is of another site than 127.0.0.1, and
+    a browser takes no cookie there.
+    """
+    return location.replace("//127.0.0.1:", "//localhost:", 1) if host_name(host) == "localhost" else location
 
 
 def follow(path: str) -> tuple[str, str]:
