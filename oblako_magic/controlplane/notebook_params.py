@@ -76,6 +76,7 @@ def _check_text(shape: Any, value: str, name: str) -> None:
     if most is not None and len(value) > most:
         _refuse(value, name, f"Member must have length less than or equal to {most}")
     pattern = shape.metadata.get("pattern")
+    # Python knows no classes such as \\p{L}, which the patterns of tags have.
     if pattern and "\\p{" not in pattern and not re.fullmatch(pattern, value, re.DOTALL):
         _refuse(value, name, f"Member must satisfy regular expression pattern: {pattern}")
 

@@ -314,13 +314,17 @@ def delete(notebook: Any) -> None:
         mine.machine.ec2_backend.terminate_instances([mine.machine.id])
 
 
+def _is_gone(machine: Any) -> bool:
+    """Whether it is terminated in the engine as well; moto says so as soon as it is asked."""
+    return bool(machine.state == "terminated" and backing(machine).written == "terminated")
+
+
 def tidy() -> bool:
     """Forget the notebook instances that are deleted and whose machines are gone; whether there was one."""
     gone = [
         notebook
         for notebook in all_notebooks()
-        if extra(notebook).deleting
-        and (extra(notebook).machine is None or extra(notebook).machine.state == "terminated")
+        if extra(notebook).deleting and (extra(notebook).machine is None or _is_gone(extra(notebook).machine))
     ]
     for notebook in gone:
         backend = sagemaker_backends[account_of(notebook)][notebook.region_name]

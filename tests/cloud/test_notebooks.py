@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from oblako_magic import Ec2
-from oblako_magic.errors import OblakoError, WaitError
+from oblako_magic.errors import AwsError, OblakoError, WaitError
 from oblako_magic.notebooks import NotebookList
 from tests.support.plane import ControlPlane, eventually
 
@@ -33,9 +33,13 @@ def students(cloud: Ec2, notebook_image: str) -> Iterator[NotebookList]:
     assert seen[-1] == "InService"
     yield made
     cloud.notebooks.change("terminate", made)
-    sagemaker = cloud.get_client("sagemaker")
-    assert sagemaker.list_notebook_instance_lifecycle_configs()["NotebookInstanceLifecycleConfigs"] == []
     assert cloud.notebooks.all() == []
+    with pytest.raises(AwsError, match="lifecycle"):
+        cloud._aws(
+            "describe_notebook_instance_lifecycle_config",
+            service="sagemaker",
+            NotebookInstanceLifecycleConfigName=made[0].lifecycle_config,
+        )
 
 
 def status(url: str, token: str = "") -> int:
