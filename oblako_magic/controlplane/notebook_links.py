@@ -123,8 +123,8 @@ def page(text: str) -> bytes:
 def at_host(location: str, host: str) -> str:
     """Where a link leads for a browser that came by this Host.
 
-    One that came by ``localhost`` is led on by it: a frame in a page at localhost is of another site than 127.0.0.1, and
-    a browser takes no cookie there.
+    One that came by ``localhost`` is led on by it: to a page at localhost a frame at 127.0.0.1 is another site, and a
+    browser takes no cookie there.
     """
     return location.replace("//127.0.0.1:", "//localhost:", 1) if host_name(host) == "localhost" else location
 

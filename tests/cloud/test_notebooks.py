@@ -66,6 +66,13 @@ def test_a_link_is_good_for_one_use(students: NotebookList) -> None:
     assert status(link) == 403
 
 
+def test_a_link_keeps_to_the_name_by_which_it_was_opened(students: NotebookList) -> None:
+    """A frame in a page at localhost has no cookies of 127.0.0.1."""
+    for host in ("localhost", "127.0.0.1"):
+        with urllib.request.urlopen(students[0].open_url().replace("127.0.0.1", host), timeout=20) as answer:
+            assert urlsplit(answer.url).hostname == host
+
+
 def test_work_is_kept_over_stop_and_start(students: NotebookList) -> None:
     first, second = students
     address = first.url
