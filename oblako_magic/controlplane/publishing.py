@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _SOON = 2.0
 """Seconds until what did not work is tried again, and between two looks at the same relay."""
+_PATIENCE = 3.0
+"""Seconds that the end of the process waits for what is under way."""
 _TRIES = 5
 MOVED = "was taken meanwhile"
 HELD = "the engine holds it until the instance is terminated"
@@ -92,12 +94,16 @@ class Publisher:
     def close(self) -> None:
         """Listen no more; the ports stay the instances' and are back with the next start."""
         self._closing.set()
-        with self._turn:
+        # Whoever pulls an image for a relay is not waited for.
+        mine = self._turn.acquire(timeout=_PATIENCE)
+        try:
             self._forwarder.stop()
-            if any(entry.relayed for entry in self._open.values()):
+            if mine and any(entry.relayed for entry in self._open.values()):
                 with contextlib.suppress(EngineError):
                     relay.sweep(self._engine(), self._control_plane, keep=())
-            self._open.clear()
+        finally:
+            if mine:
+                self._turn.release()
 
     def _follow(self) -> None:
         while not self._closing.is_set():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from oblako_magic import names
 from oblako_magic.engine import Engine
+from oblako_magic.errors import ControlPlaneError
 from tests.conftest import missing
 from tests.controlplane.planes import Plane, running_plane
 from tests.faults.world import fill, small_disk
@@ -132,3 +134,38 @@ def test_after_a_kill_it_starts_without_space_and_tells_what_was_saved(cramped: 
     cramped.until(instance_id, "running")
     cramped.client().terminate_instances(InstanceIds=[instance_id])
     cramped.until(instance_id, "terminated")
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_port_is_published_for_good_or_not_at_all(cramped: Plane) -> None:
+    instance_id = cramped.run()
+    kept = cramped.api("POST", "/publish", {"id": instance_id, "port": 80})["host_port"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        other = probe.getsockname()[1]
+    ports = cramped.seen(instance_id)["ports"]
+    filler = fill(cramped.settings.state_dir)
+    try:
+        with pytest.raises(ControlPlaneError, match="free some space"):
+            cramped.api("POST", "/publish", {"id": instance_id, "port": 81, "host_port": other})
+        with pytest.raises(ControlPlaneError, match="free some space"):
+            cramped.api("POST", "/unpublish", {"id": instance_id, "port": 80})
+        assert cramped.seen(instance_id)["ports"] == ports
+        assert not listens(other)
+        assert listens(kept)
+    finally:
+        filler.unlink()
+    cramped.kill()
+    cramped.start()
+    assert cramped.seen(instance_id)["ports"] == ports
+    eventually(lambda: listens(kept))
+    cramped.client().terminate_instances(InstanceIds=[instance_id])
+    cramped.until(instance_id, "terminated")
+    eventually(lambda: not listens(kept))

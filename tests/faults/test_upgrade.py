@@ -49,6 +49,11 @@ def test_state_of_an_earlier_version_loads_and_what_was_asked_for_is_done(upgrad
     assert {"Key": "Name", "Value": "launched"} in launched["Tags"]
     eventually(lambda: upgraded.read(LAUNCHED, "/ebs/user-data") == "ran\n")
     assert [port["container_port"] for port in upgraded.seen(LAUNCHED)["ports"]] == [80]
+    # The record was saved before there were ports that are published later.
+    live = upgraded.api("POST", "/publish", {"id": LAUNCHED, "port": 81})
+    told = [(port["container_port"], port["live"]) for port in upgraded.seen(LAUNCHED)["ports"]]
+    assert told == [(80, False), (81, True)]
+    assert live["live"]
     assert [upgraded.container(key) for key in (STOPPED, TERMINATED, SIMULATED)] == [None, None, None]
     upgraded.client().start_instances(InstanceIds=[STOPPED])
     upgraded.until(STOPPED, "running")
