@@ -21,7 +21,13 @@ from oblako_magic.errors import ControlPlaneError
 from tests.controlplane.planes import Plane
 from tests.support.plane import eventually
 
-pytestmark = pytest.mark.both_engines
+pytestmark = pytest.mark.engine
+WAYS = [
+    pytest.param(("docker", "direct"), id="docker-direct"),
+    pytest.param(("docker", "relay"), id="docker-relay"),
+    # Directly it is the same on both (tests/engine/test_dial.py).
+    pytest.param(("podman", "relay"), id="podman-relay", marks=pytest.mark.podman),
+]
 
 # As many l as connections may wait: it is how busybox's nc counts them.
 _NC = "nc -" + "l" * 120
@@ -36,10 +42,13 @@ exec sleep infinity
 ECHO, HTTP, SUM, FLOOD, NOBODY = 7, 80, 9, 19, 4444
 
 
-@pytest.fixture(scope="module", params=["direct", "relay"])
-def plane(request: pytest.FixtureRequest, engine_backend: Engine, new_plane: Callable[..., Any]) -> Iterator[Plane]:
-    """A control plane that reaches its containers in this way; the second is what an engine in a VM needs."""
-    with new_plane(engine_backend, OBLAKO_PUBLISH_VIA=request.param, OBLAKO_RESYNC="2") as started:
+@pytest.fixture(scope="module", params=WAYS)
+def plane(
+    request: pytest.FixtureRequest, engines: Callable[[str], Engine], new_plane: Callable[..., Any]
+) -> Iterator[Plane]:
+    """A control plane that reaches its containers in this way; a relay is what an engine in a VM needs."""
+    engine, via = request.param
+    with new_plane(engines(engine), OBLAKO_PUBLISH_VIA=via, OBLAKO_RESYNC="2") as started:
         yield started
 
 
