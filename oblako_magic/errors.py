@@ -13,6 +13,7 @@ show that sentence and nothing else.
         +-- EngineUnavailable    no engine answers
         +-- ImageError           an image can't be had
         +-- PortTaken            a host port is in use
+        +-- HalfStarted          the engine was ended amid a start and can't take it up again
         +-- NotFound             no such container, volume or file
 """
 
@@ -98,6 +99,10 @@ class ImageError(EngineError):
 
 class PortTaken(EngineError):
     """A host port that was asked for is in use."""
+
+
+class HalfStarted(EngineError):
+    """The engine was ended while it started a container, and neither starts nor ends that one any more."""
 
 
 class NotFound(EngineError):

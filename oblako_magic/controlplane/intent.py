@@ -400,6 +400,23 @@ class Intent:
             self._store.touch_later()
             return replace(desired, spec=replace(desired.spec, ports=mine.ports))
 
+    def other_ports(self, instance_id: str) -> bool:
+        """Give up the host ports of a launch that the engine refuses; False where the user named any."""
+        with self._lock:
+            instance = self._instances.get(instance_id)
+            if instance is None or not backing(instance).ports:
+                return False
+            try:
+                wanted = parse_publish(tags_of(instance).get(names.TAG_PUBLISH, ""))
+            except ValueError:  # changed since
+                return False
+            if any(mapping.host_port for mapping in wanted):
+                return False
+            # They are not released: who refused them would refuse them again.
+            backing(instance).ports = ()
+            self._store.touch_later()
+            return True
+
     def taken_ports(self) -> set[int]:
         """The host ports that instances own, whether they run or not; call with moto's lock held."""
         everything = (backing(instance) for instance in self._instances.values())

@@ -9,7 +9,7 @@ import docker.errors
 import requests.exceptions
 import urllib3.exceptions
 
-from ..errors import EngineError, EngineUnavailable, ImageError, NotFound, PortTaken
+from ..errors import EngineError, EngineUnavailable, HalfStarted, ImageError, NotFound, PortTaken
 
 FOREIGN: tuple[type[Exception], ...] = (
     docker.errors.DockerException,
@@ -27,7 +27,14 @@ _BUSY_WORDS = (
     "device or resource busy",
     "context deadline",
     "timeout",
+    # Docker's containerd or a shim is away; it starts another one within some ten seconds.
+    "containerd.sock",
+    "error while dialing",
+    "transport is closing",
+    "ttrpc: closed",
 )
+_HALF_WORDS = ("id already in use", ": already exists")
+"""What Docker says of a start when its containerd has a process of an earlier one that nobody waited for."""
 _DOWN_WORDS = (
     "connection refused",
     "connection aborted",
@@ -57,6 +64,11 @@ def translate(error: Exception, what: str) -> EngineError:
         return NotFound(f"can't {what}: {text}.")
     if any(word in low for word in _PORT_WORDS):
         return PortTaken(f"can't {what}: a port that it publishes is in use ({text}).")
+    if what.startswith("start ") and low.endswith(_HALF_WORDS):
+        return HalfStarted(
+            f"can't {what}: the engine was ended amid an earlier start of it and can't take that up again; "
+            f"restart the engine's machine and start the instance then ({text})."
+        )
     if isinstance(error, docker.errors.APIError):
         status = error.response.status_code if error.response is not None else 500
         return EngineError(

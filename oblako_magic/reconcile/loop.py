@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from .. import names
 from ..engine import Engine, containers, images, volumes
 from ..engine import events as engine_events
-from ..errors import EngineError, EngineUnavailable, ImageError, NotFound, OblakoError, PortTaken
+from ..errors import EngineError, EngineUnavailable, HalfStarted, ImageError, NotFound, OblakoError, PortTaken
 from ..model import ContainerState, Reason, StateName, Wanted
 from . import plan as planning
 from .plan import Desired
@@ -24,7 +24,9 @@ from .plan import Desired
 log = logging.getLogger(__name__)
 
 _TRIES = 5
-"""Attempts at what can pass, before a launch counts as failed."""
+"""Attempts at what can pass, at least, before a start counts as failed."""
+_LONGEST_PAUSE = 3.0
+"""Seconds between two attempts, at most."""
 _STEPS = 6
 """Rounds of observe, plan, apply in one go; a table that needs more would be wrong."""
 _ECHOES = {"start", "restart", "kill", "stop"}
@@ -89,6 +91,9 @@ class Source(Protocol):
     def ports(self, instance_id: str, desired: Desired) -> Desired:
         """Fill in the host ports and keep them; raises ``PortTaken``."""
 
+    def other_ports(self, instance_id: str) -> bool:
+        """Give up host ports that the engine refuses; False where they can't be others."""
+
 
 class Loop:
     """Runs until ``stop``.
@@ -107,7 +112,7 @@ class Loop:
         Instances at once; seconds between looks at everything.
     pull_timeout : float
     patience : float
-        Seconds that a launch waits for an engine that is down.
+        Seconds that a launch waits for an engine that is down, and a start for what can pass.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class Loop:
         self._later: dict[str, float] = {}
         self._tries: dict[str, int] = {}
         self._down_since: dict[str, float] = {}
+        self._failing_since: dict[str, float] = {}
         self._seen_on: dict[str, Engine] = {}
         self._own_starts: set[str] = set()
         self._stopping = False
@@ -373,14 +379,14 @@ class Loop:
                 self._engine_down(instance_id, desired, engine, error)
                 return
             except EngineError as error:
-                self._failed(instance_id, desired, error)
+                if engine is None or not self._made_anew(engine, instance_id, desired, error):
+                    self._failed(instance_id, desired, error)
                 return
 
     def _settle(
         self, engine: Engine, instance_id: str, desired: Desired, actual: ContainerState | None, decision: planning.Plan
     ) -> None:
-        self._tries.pop(instance_id, None)
-        self._down_since.pop(instance_id, None)
+        self._forget(instance_id)
         if decision.state == "terminated":
             self._seen_on.pop(instance_id, None)
         running = actual is not None and actual.running
@@ -401,6 +407,11 @@ class Loop:
                 basis=desired,
             ),
         )
+
+    def _forget(self, instance_id: str) -> None:
+        """What failed before is over."""
+        for memory in (self._tries, self._down_since, self._failing_since):
+            memory.pop(instance_id, None)
 
     def _apply(self, engine: Engine, instance_id: str, desired: Desired, decision: planning.Plan) -> None:
         if decision.want is not None:
@@ -480,23 +491,43 @@ class Loop:
             self._give_up(instance_id, desired, error, unchecked=True)
             return
         self._source.report(instance_id, Observation(impaired=str(error), progress=str(error)))
-        self._after(instance_id, min(0.5 + waited / 4, 5.0))
+        self._after(instance_id, min(0.5 + waited / 4, _LONGEST_PAUSE))
+
+    def _made_anew(self, engine: Engine, instance_id: str, desired: Desired, error: EngineError) -> bool:
+        """Whether another container takes the place of one that can't start: nothing is in that of a first launch."""
+        tries = self._tries.get(instance_id, 0) + 1
+        if desired.want != "running" or desired.started or tries >= _TRIES:
+            return False
+        if not isinstance(error, HalfStarted) and not (
+            isinstance(error, PortTaken) and self._source.other_ports(instance_id)
+        ):
+            return False
+        try:
+            containers.remove(engine, instance_id)
+        except EngineError:
+            log.warning("%s: what is left of its start can't be removed", instance_id, exc_info=True)
+            return False
+        log.warning("%s: %s (another container is made)", instance_id, error)
+        self._tries[instance_id] = tries
+        self._after(instance_id, 0)
+        return True
 
     def _failed(self, instance_id: str, desired: Desired, error: EngineError) -> None:
         tries = self._tries.get(instance_id, 0) + 1
         self._tries[instance_id] = tries
-        retry = error.transient or (isinstance(error, NotFound) and tries == 1) or desired.want != "running"
-        if retry and (tries < _TRIES or desired.want != "running"):
+        since = self._failing_since.setdefault(instance_id, time.monotonic())
+        soon = tries < _TRIES or time.monotonic() - since < self._patience
+        passing = (error.transient and soon) or (isinstance(error, NotFound) and tries == 1)
+        if passing or desired.want != "running":
             log.warning("%s: %s (attempt %d)", instance_id, error, tries)
-            self._after(instance_id, min(0.2 * 2 ** min(tries, 8), 30.0))
+            self._after(instance_id, min(0.2 * 2 ** min(tries, 8), _LONGEST_PAUSE))
             return
         log.error("%s: %s", instance_id, error)
         self._give_up(instance_id, desired, error)
 
     def _give_up(self, instance_id: str, desired: Desired, error: EngineError, *, unchecked: bool = False) -> None:
         """A launch that can't work ends terminated, a start that can't work ends stopped; both say why."""
-        self._tries.pop(instance_id, None)
-        self._down_since.pop(instance_id, None)
+        self._forget(instance_id)
         client = isinstance(error, (ImageError, PortTaken))
         reason = Reason("Client.InternalError" if client else "Server.InternalError", str(error))
         first = desired.started == 0

@@ -14,7 +14,7 @@ import urllib3.exceptions
 from oblako_magic import errors, names
 from oblako_magic.engine import Engine, containers, images, streams, volumes
 from oblako_magic.engine.translate import FOREIGN, translate, translated
-from oblako_magic.errors import EngineError, EngineUnavailable, ImageError, NotFound, PortTaken
+from oblako_magic.errors import EngineError, EngineUnavailable, HalfStarted, ImageError, NotFound, PortTaken
 from oblako_magic.model import PortMapping
 
 
@@ -58,6 +58,9 @@ TABLE: list[tuple[Exception, type[EngineError], bool]] = [
     (api_error(409, "removal of container x is already in progress"), EngineError, True),
     (api_error(500, "unlinkat /x: device or resource busy"), EngineError, True),
     (api_error(503, "overloaded"), EngineError, True),
+    (api_error(500, "transport: Error while dialing dial unix:///run/containerd.sock: timeout"), EngineError, True),
+    (api_error(500, "task 91fde80fae9604: already exists"), HalfStarted, False),
+    (api_error(500, "id already in use"), HalfStarted, False),
     (api_error(500, "no space left on device"), EngineError, False),
     (api_error(400, "invalid reference format"), EngineError, False),
     (requests.exceptions.ReadTimeout("Read timed out."), EngineError, True),

@@ -169,6 +169,7 @@ class FakeSource:
     states: dict[str, str] = field(default_factory=dict)
     errors: list[Exception] = field(default_factory=list)
     unchecked: set[str] = field(default_factory=set)
+    any_port: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def want(self, instance_id: str, **changes: Any) -> None:
@@ -207,6 +208,9 @@ class FakeSource:
 
     def ports(self, instance_id: str, desired: Desired) -> Desired:
         return desired
+
+    def other_ports(self, instance_id: str) -> bool:
+        return self.any_port
 
     def reason(self, instance_id: str) -> str:
         with self.lock:

@@ -140,7 +140,7 @@ def test_what_can_pass_is_tried_again(make: Callable[..., Set]) -> None:
 
 
 def test_what_does_not_pass_after_all_ends_terminated_with_its_reason(make: Callable[..., Set]) -> None:
-    one = make()
+    one = make(patience=0.1)
     one.api.fail["start"] = [api_error(503, "the service is overloaded")] * 100
     one.launch("i-1")
     eventually(lambda: one.state("i-1") == "terminated", timeout=30)
@@ -176,6 +176,54 @@ def test_a_start_that_cant_work_ends_stopped_and_keeps_the_container(make: Calla
     one.source.want("i-1", want="running", generation=3)
     one.loop.wake(["i-1"])
     eventually(lambda: one.state("i-1") == "running")
+
+
+def test_what_takes_its_time_to_pass_is_waited_for(make: Callable[..., Set]) -> None:
+    """Docker's containerd is away for ten seconds when it was killed."""
+    one = make(patience=8)
+    one.api.fail["start"] = [api_error(500, "dial unix:///x/containerd.sock: connect: connection refused")] * 5
+    one.launch("i-1")
+    eventually(lambda: one.state("i-1") == "running", timeout=20)
+    assert one.api.count("start") == 6
+
+
+HALF = api_error(500, "task 91fde80fae: already exists")
+TAKEN = api_error(500, "Bind for 127.0.0.1:8080 failed: port is already allocated")
+
+
+@pytest.mark.parametrize("error", [HALF, TAKEN], ids=["half started", "port"])
+def test_a_launch_that_its_container_cant_have_gets_another(make: Callable[..., Set], error: Exception) -> None:
+    one = make()
+    one.source.any_port = True
+    one.api.fail["start"] = [error]
+    one.launch("i-1")
+    eventually(lambda: one.state("i-1") == "running")
+    assert (one.api.count("create"), one.api.count("remove"), one.api.count("remove_volume")) == (2, 1, 0)
+    assert one.source.reason("i-1") == ""
+
+
+def test_no_other_container_where_the_user_chose_the_port(make: Callable[..., Set]) -> None:
+    one = make()
+    one.api.fail["start"] = [TAKEN]
+    one.launch("i-1")
+    eventually(lambda: one.state("i-1") == "terminated")
+    assert one.api.count("create") == 1
+    assert "port" in one.source.reason("i-1")
+
+
+def test_no_other_container_where_there_may_be_data_in_it(make: Callable[..., Set]) -> None:
+    one = make()
+    one.source.any_port = True
+    one.launch("i-1")
+    eventually(lambda: one.state("i-1") == "running")
+    one.source.want("i-1", want="stopped")
+    one.loop.wake(["i-1"])
+    eventually(lambda: one.state("i-1") == "stopped")
+    one.api.fail["start"] = [HALF]
+    one.source.want("i-1", want="running", generation=2)
+    one.loop.wake(["i-1"])
+    eventually(lambda: "amid an earlier start" in one.source.reason("i-1") and one.state("i-1") == "stopped")
+    assert (one.api.count("create"), one.api.count("remove")) == (1, 0)
 
 
 def test_a_removal_is_never_given_up(make: Callable[..., Set]) -> None:
