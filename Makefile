@@ -51,7 +51,7 @@ wheel-check: $(VENV)/dev.stamp ## build the wheel and install it on every Python
 conformance: $(VENV)/dev.stamp ## moto's own tests here and on moto; writes docs/conformance.md
 	@$(PY) -m scripts.conformance
 
-soak: $(VENV)/dev.stamp ## 200 rounds of kills, full disks and lost engines (as root; SEED=N repeats one)
+soak: $(VENV)/dev.stamp ## 200 rounds of kills, full disks and ended engines, 20 min (as root; SEED=N repeats)
 	@$(PY) -m tests.faults --rounds 200 $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/dev.stamp ## measure, and write docs/performance.md

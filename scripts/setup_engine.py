@@ -25,6 +25,7 @@ DOCKER = ("docker.io", "iptables")
 TOOLS = {
     "mmdebstrap": ("mmdebstrap",),
     "chromium": ("chromium",),
+    "ip": ("iproute2",),
     # conmon, runc and the network plugins are what Podman recommends or needs; catatonit is its init.
     "podman": ("podman", "catatonit", "runc", "containernetworking-plugins"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -11,9 +12,20 @@ import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
-from oblako_magic.engine import build, connect
+from oblako_magic.engine import Engine, build, connect
+from oblako_magic.engine.client import connect_url
 from oblako_magic.settings import Settings
 from tests.faults.world import CONVERGE, FAULTS, Broken, world
+from tests.support.dockerd import Daemon, lacking, own_docker
+
+
+def _engine(stack: ExitStack, which: str) -> tuple[Engine, Daemon | None]:
+    settings = Settings.from_env()
+    daemon = stack.enter_context(own_docker()) if which == "own" else None
+    engine = connect_url(daemon.url, settings) if daemon else connect(settings)
+    stack.callback(engine.close)
+    build.build_tiny(engine.api)
+    return engine, daemon
 
 
 def main() -> int:
@@ -26,17 +38,22 @@ def main() -> int:
         "--patience", type=float, default=CONVERGE, help="seconds to converge within; more only on a busy machine (10)"
     )
     parser.add_argument("--only", choices=sorted(FAULTS), action="append", default=[], help="these faults alone")
+    parser.add_argument(
+        "--engine",
+        choices=("own", "machine"),
+        default="machine" if lacking() else "own",
+        help="own: a Docker daemon for this run alone, which is ended and started again, too (where that is possible)",
+    )
     args = parser.parse_args()
     if os.name != "posix" or os.geteuid() != 0:
         parser.error("a disk of its own, to be filled, takes root")
-    engine = connect(Settings.from_env())
-    build.build_tiny(engine.api)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # also then nothing is left behind
     begun = time.monotonic()
     failure = ""
     with ExitStack() as stack:
+        engine, daemon = _engine(stack, args.engine)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="oblako-faults-"))
-        one = stack.enter_context(world(engine, Path(folder), uuid.uuid4().hex[:12], args.seed))
-        one.patience = args.patience
+        one = stack.enter_context(world(engine, Path(folder), uuid.uuid4().hex[:12], args.seed, daemon))
         try:
             for number in range(1, args.rounds + 1):
                 if time.monotonic() - begun > args.minutes * 60:
@@ -46,8 +63,11 @@ def main() -> int:
                     print(f"{number} rounds, {time.monotonic() - begun:.0f} s", flush=True)
         except Broken as error:
             failure = str(error)
-            print(f"{one.plane.log(400)}\n", file=sys.stderr)
+            print(f"{one.plane.log(400)}\n{daemon.log() if daemon else ''}\n", file=sys.stderr)
         print(one.report())
+        late = sum(took > args.patience for took in one.took)
+    if late:
+        failure = failure or f"{late} rounds took more than {args.patience:g} s to converge"
     print(f"{time.monotonic() - begun:8.0f} seconds")
     if failure:
         print(f"BROKEN: {failure}")

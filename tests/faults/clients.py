@@ -35,8 +35,14 @@ class Mine:
     """States that a fault may have led to."""
     tags: dict[str, str] = field(default_factory=dict)
     volumes: set[str] = field(default_factory=set)
+    gone: bool = False
+    """Whether it was seen terminated: its record goes soon."""
     removed: bool = False
     """Whether its container was taken away behind the control plane's back."""
+    started: bool = False
+    """Whether it was started again in this round, or may have been."""
+    half_started: bool = False
+    """Whether the engine was ended amid a start of it, and refuses each one since."""
     marked: bool = False
     """Whether there is a file on its root volume."""
 
@@ -99,6 +105,7 @@ class Client:
             self._attach(chosen, one)
         elif kind in ("stop", "start", "terminate"):
             before = set(one.maybe)
+            one.started |= kind == "start"
             one.maybe.add(ENDS[kind])
             done = self._ask(kind, lambda: getattr(self._ec2, f"{kind}_instances")(InstanceIds=[chosen]))
             if done:

@@ -5,9 +5,13 @@ On a Docker daemon of the test's own; the machine's is not touched.
 
 from __future__ import annotations
 
+import os
+import signal
+import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +23,10 @@ from tests.conftest import missing
 from tests.controlplane.planes import Plane, running_plane
 from tests.support.dockerd import Daemon, lacking, own_docker
 from tests.support.plane import eventually
+
+PORTS = range(26000 + os.getpid() % 100 * 8, 26008 + os.getpid() % 100 * 8)
+"""The only ports that this control plane may publish on."""
+PUBLISH = [{"ResourceType": "instance", "Tags": [{"Key": names.TAG_PUBLISH, "Value": "80"}]}]
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 
@@ -67,6 +75,7 @@ def restarted(run_label: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with ExitStack() as stack:
         daemon = stack.enter_context(own_docker())
         environ = {"OBLAKO_CONTAINER_BACKEND": "docker", "DOCKER_HOST": daemon.url}
+        environ["OBLAKO_PUBLISH_PORTS"] = f"{PORTS[0]}-{PORTS[-1]}"
         engine = connect_url(daemon.url, Settings.from_env())
         stack.callback(engine.close)
         build.build_tiny(engine.api)
@@ -77,6 +86,54 @@ def restarted(run_label: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         plane.client().stop_instances(InstanceIds=[down])
         plane.until(down, "stopped")
         yield Restarted(daemon, plane, up, down)
+
+
+@pytest.fixture(autouse=True)
+def plane(restarted: Restarted) -> Plane:
+    """The log of a fixture's own plane is shown where a test fails."""
+    return restarted.plane
+
+
+def test_a_port_that_the_engine_refuses_is_not_insisted_on(restarted: Restarted) -> None:
+    """It may hold one that nobody listens on, such as that of a start amid which it was killed."""
+    plane, api = restarted.plane, restarted.plane.engine.api
+    first = zlib.crc32((plane.settings.state_dir / "id").read_bytes().strip()) % len(PORTS)
+    config = api.create_host_config(port_bindings={"80/tcp": ("127.0.0.1", PORTS[first])})
+    held = api.create_container(build.TINY_IMAGE, ports=[80], stdin_open=True, host_config=config)["Id"]
+    api.start(held)
+    _end_proxy(PORTS[first])
+    instance_id = plane.run(TagSpecifications=PUBLISH)
+    assert [port["host_port"] for port in plane.seen(instance_id)["ports"]] == [PORTS[(first + 1) % len(PORTS)]]
+    (refused,) = plane.launch(
+        TagSpecifications=[{**PUBLISH[0], "Tags": [{"Key": names.TAG_PUBLISH, "Value": f"{PORTS[first]}:80"}]}]
+    )
+    plane.until(refused, "terminated")
+    assert "a port that it publishes is in use" in plane.reason(refused)
+    plane.client().terminate_instances(InstanceIds=[instance_id])
+    api.remove_container(held, force=True)
+    plane.until(instance_id, "terminated")
+
+
+def _end_proxy(port: int) -> None:
+    """End the process that carries a published port; the engine takes no note."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"-host-port\0{port}\0".encode() in (folder / "cmdline").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
+def test_launches_amid_which_the_engine_is_killed_run_after_all(restarted: Restarted) -> None:
+    plane = restarted.plane
+    ids = plane.launch(count=2, TagSpecifications=PUBLISH)
+    eventually(lambda: len(plane.containers()) > 2, what="a container is made")
+    restarted.daemon.kill()
+    restarted.daemon.up()
+    for instance_id in ids:
+        plane.until(instance_id, "running")
+    plane.client().terminate_instances(InstanceIds=ids)
+    for instance_id in ids:
+        plane.until(instance_id, "terminated")
+    restarted.holds()
 
 
 @pytest.mark.parametrize("end", ["kill", "stop", "crash"])

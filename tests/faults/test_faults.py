@@ -20,7 +20,7 @@ def faulty(engine_backend: Engine, run_label: str, tmp_path_factory: pytest.Temp
     if os.name != "posix" or os.geteuid() != 0:
         missing("a disk of its own, to be filled, takes root")
     with world(engine_backend, tmp_path_factory.mktemp("faults"), run_label, "ci") as one:
-        one.patience = 30  # CI shares its machine; `make soak` holds it to the promised 10 s
+        one.limit = 30  # CI shares its machine; `make soak` holds it to the promised 10 s
         yield one
 
 

@@ -17,9 +17,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+import docker
+import requests.exceptions
+
 TOOLS = ("dockerd", "containerd", "docker-init", "ip", "nsenter", "setpriv", "unshare")
 WAIT = 60.0
 """Seconds that a start may take: it stops the containers that it finds running, ten seconds each where they resist."""
+_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+_ENVIRON = {**os.environ, "PATH": _PATH}
 _NETWORKS = ipaddress.ip_network("198.18.0.0/15")
 """For the daemon's bridge. Set aside for tests of network devices (RFC 2544): nothing else uses it."""
 
@@ -28,12 +33,14 @@ def lacking() -> str:
     """What this machine lacks for it; empty where it can run."""
     if os.name != "posix" or os.geteuid() != 0:
         return "a Docker daemon of its own takes root"
-    tools = [name for name in TOOLS if shutil.which(name) is None]
+    tools = [name for name in TOOLS if shutil.which(name, path=_PATH) is None]
     return f"a Docker daemon of its own needs {', '.join(tools)}" if tools else ""
 
 
 def _run(*argv: str, check: bool = True) -> str:
-    done = subprocess.run(argv, check=check, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    done = subprocess.run(
+        argv, check=check, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, env=_ENVIRON
+    )
     return done.stdout
 
 
@@ -77,8 +84,6 @@ class Daemon:
         RuntimeError
             Where it does not, with what it said.
         """
-        import docker
-
         if not self._first:
             self._first = self._holder.enter_context(_namespace())
         # Those of a killed one: the number in the file may be another process's by now.
@@ -91,23 +96,34 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=_ENVIRON,
             )
         end = time.monotonic() + WAIT
-        client = docker.APIClient(base_url=self.url, version="1.40", timeout=WAIT)
-        try:
+        with closing(docker.APIClient(base_url=self.url, version="1.40", timeout=WAIT)) as client:
             while True:
-                with suppress(Exception):
+                with suppress(requests.exceptions.RequestException):
                     client.ping()
                     return
                 if self._process.poll() is not None or time.monotonic() > end:
                     raise RuntimeError(f"dockerd did not start: {self.log()}")
                 time.sleep(0.02)
-        finally:
-            client.close()
 
     def kill(self) -> None:
         """As kill -9 of it: its containerd goes with it, the containers run on without one to look after them."""
-        self._signal(signal.SIGKILL, self._root / "pid")
+        self._signal("pid", signal.SIGKILL)
+        self._wait()
+
+    def kill_containerd(self) -> None:
+        """Its containerd alone: it answers meanwhile, starts another one by itself, and is over it after all that."""
+        self._signal("exec/containerd/containerd.pid", signal.SIGKILL)
+        end = time.monotonic() + WAIT
+        with closing(docker.APIClient(base_url=self.url, version="1.40", timeout=WAIT)) as client:
+            while client.info()["ContainerdCommit"]["ID"] in ("", "N/A"):
+                if time.monotonic() > end:
+                    raise RuntimeError(f"dockerd has started no other containerd: {self.log()}")
+                time.sleep(0.1)
+        # What it was to stop meanwhile it waits for so long, before it helps itself ("trying direct SIGKILL").
+        time.sleep(10)
 
     def crash(self) -> None:
         """As when the machine or the VM that it runs on loses its power: only what is on its disk is left."""
@@ -118,7 +134,8 @@ class Daemon:
 
     def stop(self) -> None:
         """As ``systemctl stop docker``: it stops its containers first."""
-        self._signal(signal.SIGTERM, self._root / "pid")
+        self._signal("pid", signal.SIGTERM)
+        self._wait()
 
     def close(self) -> None:
         """End it and all that it started."""
@@ -134,9 +151,9 @@ class Daemon:
     def _inside(self) -> Sequence[str]:
         return ("nsenter", "--target", str(self._first), "--mount", "--pid", "--")
 
-    def _signal(self, number: signal.Signals, file: Path) -> None:
-        _run(*self._inside(), "kill", f"-{number.name[3:]}", file.read_text().strip())
-        self._wait()
+    def _signal(self, file: str, number: signal.Signals) -> None:
+        """To the process that a file names, in there."""
+        _run(*self._inside(), "kill", f"-{number.name[3:]}", (self._root / file).read_text().strip())
 
     def _wait(self) -> None:
         if self._process is not None:
@@ -164,6 +181,7 @@ def _namespace() -> Iterator[int]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        env=_ENVIRON,
     )
     holder = 0
     try:
@@ -200,6 +218,7 @@ def _bridge() -> Iterator[str]:
     name = f"oblako-t{os.getpid()}"[:15]
     # A network of 256 addresses for each process that may run now.
     address = _NETWORKS[os.getpid() % 512 * 256 + 1]
+    _run("ip", "link", "delete", name, check=False)  # of a process that was killed and had this number
     _run("ip", "link", "add", name, "type", "bridge")
     try:
         _run("ip", "address", "add", f"{address}/24", "dev", name)
