@@ -192,6 +192,27 @@ class Ec2(Watching, Ports):
         # By name: this layer knows no front end, and a program without a notebook loads no widgets.
         return import_module(".frontends.panel.widget", __package__).Panel(self, instances)
 
+    def shell(self, instance: Instance, *, user: str = "") -> Any:
+        """A shell on an instance, for a notebook.
+
+        Parameters
+        ----------
+        instance : Instance
+        user : str
+            By default the image's own.
+
+        Returns
+        -------
+        oblako_magic.frontends.shell.widget.ShellView
+            ``close()`` ends it.
+
+        Raises
+        ------
+        OblakoError
+            Where the instance does not run.
+        """
+        return import_module(".frontends.shell.widget", __package__).ShellView(self, instance, user=user)
+
     @overload
     def events(self, *, since: int = ..., log: str = ..., timeout: float = ...) -> EventList: ...
 

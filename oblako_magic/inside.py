@@ -18,6 +18,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .shells import Shell
 
 
 class Inside(Lifecycle):
@@ -107,6 +108,35 @@ class Inside(Lifecycle):
             on_stderr=on_stderr,
             interrupted=interrupted,
         )
+
+    def open_shell(self, instance: Instance, *, user: str = "", size: tuple[int, int] = (24, 80)) -> Shell:
+        """Open a login shell on a terminal of its own, for a front end that shows it.
+
+        Parameters
+        ----------
+        instance : Instance
+        user : str
+            By default the image's own.
+        size : tuple of int
+            Rows and columns.
+
+        Returns
+        -------
+        oblako_magic.shells.Shell
+            ``read``, ``write``, ``resize`` and ``close``.
+
+        Raises
+        ------
+        OblakoError
+            Where the instance does not run.
+        """
+        from .guest import commands
+        from .shells import Shell
+
+        engine = self._reachable(instance)
+        with contextlib.suppress(OblakoError):
+            commands.prepare(engine, instance.id)
+        return Shell(self, engine, instance, user=user, size=size)
 
     def wait_user_data(
         self, instance: Instance, on_output: Callable[[str], None] | None = None, timeout: float | None = None

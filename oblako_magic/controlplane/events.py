@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
+from .. import names
 from . import peers
 from .guard import PEER
 from .semantics import backing
@@ -257,12 +258,14 @@ class Journal:
             doer = acting
             if what == now["impaired"] or what.startswith("user data"):
                 doer = who or (ENGINE if what == now["impaired"] else ITSELF)
+            service = str(instance.owner_id) == names.NOTEBOOK_ACCOUNT
+            notebook = now["tags"].get(names.TAG_NOTEBOOK, "").split("/")[-1] if service else ""
             self.note(
-                "instance",
+                "notebook" if notebook else "instance",
                 what,
                 doer,
                 id=instance.id,
-                name=now["tags"].get("Name", ""),
+                name=notebook or now["tags"].get("Name", ""),
                 account=str(instance.owner_id),
                 region=instance.region_name,
             )

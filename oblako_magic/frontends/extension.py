@@ -81,6 +81,7 @@ class Extension:
         """Take everything out."""
         self.magics.close()
         _close_panels()
+        _close_shells()
         if self._starter is not None:
             self._starter.join(5)
         manager = self.shell.magics_manager
@@ -126,6 +127,13 @@ class Extension:
         print(sentence(self.magics.switch.variables))
         self._starter = threading.Thread(target=_quietly, args=(start, self.magics), name="oblako-start", daemon=True)
         self._starter.start()
+
+
+def _close_shells() -> None:
+    """Hang up what shells there are; nothing is imported for it."""
+    shells = sys.modules.get("oblako_magic.frontends.shell.widget")
+    if shells is not None:
+        shells.close_all()
 
 
 def _close_panels() -> None:

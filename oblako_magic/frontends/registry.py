@@ -217,8 +217,8 @@ def command(
 
 
 ORDER = (
-    "run", "ls", "panel", "show", "stop", "start", "reboot", "terminate", "wait", "exec", "logs", "console", "stats",
-    "events", "ports", "publish", "unpublish", "cp", "images", "env", "status", "doctor", "client", "stack",
+    "run", "ls", "panel", "show", "stop", "start", "reboot", "terminate", "wait", "exec", "shell", "logs", "console",
+    "stats", "events", "ports", "publish", "unpublish", "cp", "images", "env", "status", "doctor", "client", "stack",
     "notebook run", "notebook ls", "notebook open", "notebook url", "notebook stop", "notebook start",
     "notebook terminate", "notebook update",
 )  # fmt: skip

@@ -4,6 +4,6 @@ Each module holds one kind; a subcommand is a function ``run(session, args)`` th
 returns what it got. No rule of EC2 is decided here.
 """
 
-from . import cloudformation, control, guest, launch, lifecycle, look, notebook, panel, ports
+from . import cloudformation, control, guest, launch, lifecycle, look, notebook, panel, ports, shell
 
-__all__ = ["cloudformation", "control", "guest", "launch", "lifecycle", "look", "notebook", "panel", "ports"]
+__all__ = ["cloudformation", "control", "guest", "launch", "lifecycle", "look", "notebook", "panel", "ports", "shell"]
