@@ -278,6 +278,23 @@ def test_a_port_of_the_launch_is_the_engines(plane: Plane) -> None:
     up(place)
 
 
+def test_an_instance_can_not_publish(plane: Plane, machine: str) -> None:
+    before = plane.seen(machine)["ports"]
+    port = plane.endpoint.rpartition(":")[2]
+    ask_for_it = (
+        f"wget -q -O - --header 'X-Oblako: 1' --post-data '{json.dumps({'id': machine, 'port': 82})}' "
+        f"http://{names.HOST_ALIAS}:{port}/_oblako/v1/publish 2>&1"
+    )
+
+    def answer() -> str:
+        # Podman's bridge is listened on once it is there.
+        text = plane.execute(machine, "sh", "-c", ask_for_it)[1]
+        return text if "HTTP/" in text else ""
+
+    assert "403 Forbidden" in eventually(answer)
+    assert plane.seen(machine)["ports"] == before
+
+
 def test_what_makes_no_sense_is_said_and_leaves_nothing(plane: Plane, machine: str) -> None:
     simulated = plane.run(
         TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": names.TAG_BACKED, "Value": "false"}]}]
