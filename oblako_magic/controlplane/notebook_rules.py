@@ -43,8 +43,6 @@ _SORT: dict[str, Callable[[Any], Any]] = {
 def check_tags(tags: list[dict[str, str]] | None) -> None:
     """Refuse tags that SageMaker has no use for, and ours that can't be used."""
     for tag in tags or []:
-        if tag["Key"].lower().startswith("aws:"):
-            raise ValidationError(message="Tag keys that begin with aws: are reserved for AWS.")
         try:
             if tag["Key"] == names.TAG_PUBLISH:
                 parse_publish(tag["Value"])
@@ -73,7 +71,7 @@ def _check_volume(self: Any, volume_size_in_gb: Any) -> None:
 
 
 def _check_config(backend: Any, name: str | None) -> None:
-    if name and name not in backend.notebook_instance_lifecycle_configurations:
+    if _strict.on and name and name not in backend.notebook_instance_lifecycle_configurations:
         backend.describe_notebook_instance_lifecycle_config(name)  # raises in moto's words
 
 
@@ -85,12 +83,23 @@ def check_repositories(backend: Any, *given: str | None) -> None:
             raise ValidationError(message=f"Code repository {one} does not exist.")
 
 
+class _Strict:
+    """OBLAKO_EC2_STRICT: whether what a request names must exist."""
+
+    on = True
+
+
+_strict = _Strict()
+
+
 def _check_network(account: str, region: str, subnet_id: str | None, groups: list[str] | None, internet: str) -> None:
     if not subnet_id:
         if internet == "Disabled":
             raise ValidationError(message="SubnetId is required when DirectInternetAccess is Disabled.")
         if groups:
             raise ValidationError(message="SubnetId is required when SecurityGroupIds are specified.")
+        return
+    if not _strict.on:
         return
     backend: Any = ec2_backends[account][region]
     try:
@@ -128,7 +137,7 @@ def _create(original: Callable[..., Any], settings: Settings) -> Callable[..., A
         mine.metadata_service = more.get("metadata_service") or {"MinimumInstanceMetadataServiceVersion": "1"}
         try:
             notebooks.launch(notebook, settings)
-            if subnet:
+            if subnet and _strict.on:
                 mine.interface = _interface(notebook)
         except Exception:
             del self.notebook_instances[notebook_instance_name]
@@ -168,7 +177,6 @@ def _stop(self: Any, notebook_instance_name: str) -> None:
 
 def _delete(self: Any, notebook_instance_name: str) -> None:
     notebooks.delete(self.get_notebook_instance(notebook_instance_name))
-    notebooks.tidy()
 
 
 def update(backend: Any, notebook: Any, changes: dict[str, Any]) -> None:
@@ -182,6 +190,14 @@ def update(backend: Any, notebook: Any, changes: dict[str, Any]) -> None:
         The request's parameters.
     """
     notebooks.demand(notebook, "Updating", "Stopped", "Failed")
+    check_update(backend, notebook, changes)
+    apply(notebook, changes)
+    notebooks.changed(notebook)
+    extra(notebook).updating = True
+
+
+def check_update(backend: Any, notebook: Any, changes: dict[str, Any]) -> None:
+    """Refuse an update for what it asks for."""
     if changes.get("InstanceType"):
         notebook.validate_instance_type(changes["InstanceType"])
     size = changes.get("VolumeSizeInGB")
@@ -204,12 +220,10 @@ def update(backend: Any, notebook: Any, changes: dict[str, Any]) -> None:
     check_repositories(
         backend, changes.get("DefaultCodeRepository"), *(changes.get("AdditionalCodeRepositories") or [])
     )
-    _apply(notebook, changes)
-    notebooks.changed(notebook)
-    extra(notebook).updating = True
 
 
-def _apply(notebook: Any, changes: dict[str, Any]) -> None:
+def apply(notebook: Any, changes: dict[str, Any]) -> None:
+    """Change its record as an UpdateNotebookInstance says."""
     for what, attribute in (
         ("InstanceType", "instance_type"),
         ("RoleArn", "role_arn"),
@@ -260,7 +274,7 @@ def _describe(original: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict
 # -- requests ---------------------------------------------------------------------------------------------
 
 
-def _params(request: Any) -> dict[str, Any]:
+def request_params(request: Any) -> dict[str, Any]:
     """The request's parameters as they came."""
     import json
 
@@ -271,9 +285,15 @@ def _params(request: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _refuse_reserved(tags: list[dict[str, str]] | None) -> None:
+    if any(tag["Key"].lower().startswith("aws:") for tag in tags or []):
+        raise ValidationError(message="Tag keys that begin with aws: are reserved for AWS.")
+
+
 def _create_request(self: Any) -> Any:
+    _refuse_reserved(self._get_param("Tags"))
     notebook_params.check(
-        "CreateNotebookInstance", _params(self), leave=("InstanceType", "VolumeSizeInGB", "AcceleratorTypes")
+        "CreateNotebookInstance", request_params(self), leave=("InstanceType", "VolumeSizeInGB", "AcceleratorTypes")
     )
     notebook = self.sagemaker_backend.create_notebook_instance(
         notebook_instance_name=self._get_param("NotebookInstanceName"),
@@ -301,16 +321,16 @@ def _create_request(self: Any) -> Any:
 
 def _update_request(self: Any) -> Any:
     notebook_params.check(
-        "UpdateNotebookInstance", _params(self), leave=("InstanceType", "VolumeSizeInGB", "AcceleratorTypes")
+        "UpdateNotebookInstance", request_params(self), leave=("InstanceType", "VolumeSizeInGB", "AcceleratorTypes")
     )
     backend = self.sagemaker_backend
-    update(backend, backend.get_notebook_instance(self._get_param("NotebookInstanceName")), _params(self))
+    update(backend, backend.get_notebook_instance(self._get_param("NotebookInstanceName")), request_params(self))
     return EmptyResult()
 
 
 def _presign(self: Any) -> Any:
     """CreatePresignedNotebookInstanceUrl: a link for this machine's browser that works once, within five minutes."""
-    notebook_params.check("CreatePresignedNotebookInstanceUrl", _params(self))
+    notebook_params.check("CreatePresignedNotebookInstanceUrl", request_params(self))
     notebook = self.sagemaker_backend.get_notebook_instance(self._get_param("NotebookInstanceName"))
     now = notebooks.status(notebook)
     if now != "InService":
@@ -372,7 +392,7 @@ def pages(request: Any, found: list[Any], key: Callable[[Any], str]) -> tuple[li
 
 def _list_request(self: Any) -> Any:
     """ListNotebookInstances with all of its filters."""
-    notebook_params.check("ListNotebookInstances", {k: v for k, v in _params(self).items() if "Time" not in k})
+    notebook_params.check("ListNotebookInstances", {k: v for k, v in request_params(self).items() if "Time" not in k})
     wanted = self._get_param
     found = [
         one
@@ -391,6 +411,7 @@ def _list_request(self: Any) -> Any:
 
 def install(settings: Settings) -> None:
     """Lay the rules over moto. Once a process."""
+    _strict.on = settings.strict
     book: Any = FakeSagemakerNotebookInstance
     rules: list[tuple[type, str, Any]] = [
         (book, "validate_instance_type", _check_type),

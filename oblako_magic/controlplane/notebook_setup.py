@@ -51,7 +51,6 @@ def of(instance: Any, settings: Settings, port: int, key: str) -> tuple[Setup, b
         environment=environment,
         hooks=notebooks.hooks_of(notebook),
         repositories=notebooks.repositories_of(notebook),
-        open_first=bool(notebook.default_code_repository),
         root_access=notebook.root_access != "Disabled",
         any_host=not _loopback(settings.publish_host),
     )

@@ -100,6 +100,8 @@ class Watcher:
                 mine = extra(notebook)
                 if mine.updating:
                     mine.updating, updated = False, True
+                if mine.restarting and mine.machine is not None and mine.machine.state in ("stopped", "running"):
+                    work.append((self._again, notebook, ("again", *notebooks.start_of(mine.machine))))
                 if mine.machine is None or not backing(mine.machine).backed:
                     continue
                 if not mine.token:
@@ -108,15 +110,14 @@ class Watcher:
                 status = notebooks.status(notebook)
                 if mine.machine.state == "running" and status == "Pending" and backing(mine.machine).engine_run:
                     work.append((self._await, notebook, start))
-                elif status == "Failed" and not mine.failure and mine.machine.state != "running":
+                elif notebooks.unexplained(notebook):
                     work.append((self._explain, notebook, ("why", *start)))
                 elif status == "InService" and self._due(notebook):
                     work.append((self._rest, notebook, ("rest", *start)))
+            for notebook in notebooks.all_notebooks() if updated else ():
+                notebook_stacks.settled(notebook)
         if updated:
-            self._changed()
-            with self._lock:
-                for notebook in notebooks.all_notebooks():
-                    notebook_stacks.settled(notebook)
+            self._changed(machines=True)
         for call, notebook, key in work:
             if key not in self._under_way:
                 self._under_way.add(key)
@@ -137,9 +138,18 @@ class Watcher:
         finally:
             self._under_way.discard(key)
 
-    def _changed(self) -> None:
+    def _changed(self, *, machines: bool = False) -> None:
+        """Something has changed; where that may be a machine, it is a wish like a client's."""
+        if machines:
+            with self._lock:
+                changed = self._intent.scan()
+                version = self._store.touch()
+                self._intent.hold(changed, version)
+            self._store.commit(version)
+            self._wake(changed)
+        else:
+            self._store.touch_later()
         self._intent.bump()
-        self._store.touch_later()
 
     # -- into service -------------------------------------------------------------------------------
 
@@ -180,7 +190,7 @@ class Watcher:
             mine.ready, mine.created, mine.progress, mine.failure = start, True, "", ""
             mine.started = time.time()
             notebook_stacks.settled(notebook)
-        self._changed()
+        self._changed(machines=True)
         log.info("notebook instance %s is in service", notebook.notebook_instance_name)
 
     def _last(self, instance_id: str) -> str:
@@ -194,40 +204,56 @@ class Watcher:
     def _give_up(self, notebook: Any, reason: str) -> None:
         with self._lock:
             notebooks.fail(notebook, reason)
-            changed = self._intent.scan()
-            version = self._store.touch()
-            self._intent.hold(changed, version)
             notebook_stacks.settled(notebook, reason)
-        self._store.commit(version)
-        self._wake(changed)
-        self._intent.bump()
+        self._changed(machines=True)
+
+    def _again(self, notebook: Any, key: tuple[Any, ...]) -> None:
+        """Go on with one that is stopped only to be started again."""
+        with self._lock:
+            mine = extra(notebook)
+            if mine.machine.state == "stopped":
+                mine.restarting = False
+                notebooks.start(notebook, self._settings)
+            elif mine.machine.state == "running":
+                notebooks.restart(notebook)  # it was on its way to run when it was asked for
+        self._changed(machines=True)
 
     # -- failures -----------------------------------------------------------------------------------
 
     def _explain(self, notebook: Any, key: tuple[Any, ...]) -> None:
         """Find out why it ended; the machine knows the exit code alone."""
-        instance_id = key[1]
-        engine = self._engine()
-        there = containers.find(engine, instance_id)
         reason = ""
-        if there is not None:
-            self._keep_logs(notebook, instance_id)
-            found = guest.failure(engine, instance_id)
-            if found is not None:
-                reason = self._why(notebook, found, instance_id)
+        try:
+            reason = self._left(notebook, key[1])
+        except EngineError as error:
+            log.info("%s: %s", notebook.notebook_instance_name, error)
         with self._lock:
-            if notebooks.status(notebook) != "Failed":
+            if not notebooks.unexplained(notebook):
                 return
-            reason = reason or self._of_machine(notebook, there is not None)
+            reason = reason or self._of_machine(notebook)
             extra(notebook).failure = reason
             notebook_stacks.settled(notebook, reason)
         log.warning("notebook instance %s: %s", notebook.notebook_instance_name, reason)
-        self._changed()
+        self._changed(machines=True)
 
-    def _of_machine(self, notebook: Any, there: bool) -> str:
-        reason = notebooks.failure_reason(notebook) or "its machine ended"
+    def _left(self, notebook: Any, instance_id: str) -> str:
+        """What its container has left that says why; empty where that is nothing."""
+        engine = self._engine()
+        there = containers.find(engine, instance_id)
+        if there is None:
+            return ""
+        self._keep_logs(notebook, instance_id)
+        found = guest.failure(engine, instance_id)
+        if found is not None:
+            return self._why(notebook, found, instance_id)
+        if there.oom_killed or not there.exit_code:
+            return ""
+        return f"its server ended by itself with exit code {there.exit_code}; {self._last(instance_id)}"
+
+    def _of_machine(self, notebook: Any) -> str:
+        reason = notebooks.machine_reason(notebook) or "its machine ended"
         image = notebooks.image_of(notebook, self._settings)
-        if not there and image == names.NOTEBOOK_IMAGE and names.NOTEBOOK_IMAGE in reason:
+        if image == names.NOTEBOOK_IMAGE and names.NOTEBOOK_IMAGE in reason:
             return (
                 f"the image {names.NOTEBOOK_IMAGE} is not here; build it with: oblako image build notebook - or name "
                 f"another one with OBLAKO_NOTEBOOK_IMAGE or the tag {names.TAG_IMAGE}."
@@ -314,11 +340,7 @@ class Watcher:
             if notebooks.status(notebook) != "InService":
                 return
             notebooks.stop(notebook)
-            changed = self._intent.scan()
-            version = self._store.touch()
-            self._intent.hold(changed, version)
-        self._store.commit(version)
-        self._wake(changed)
+        self._changed(machines=True)
 
 
 def _get(url: str, path: str, token: str = "", timeout: float = 2.0) -> tuple[int, bytes]:

@@ -68,6 +68,8 @@ class Extra:
     failure : str
         Why it is Failed, where that is known better than from the machine.
     deleting, updating : bool
+    restarting : bool
+        Whether it is stopped only to be started again.
     interface : str
         Its network interface in the caller's subnet.
     platform, address_type : str
@@ -86,6 +88,7 @@ class Extra:
     failure: str = ""
     deleting: bool = False
     updating: bool = False
+    restarting: bool = False
     interface: str = ""
     platform: str = ""
     address_type: str = ""
@@ -169,9 +172,22 @@ def status(notebook: Any) -> str:
         return "InService" if is_ready(notebook) else "Pending"
     if machine.state in ("pending", "stopping"):
         return str(machine.state).capitalize()
+    if unexplained(notebook):
+        return "Pending"  # for a blink: whoever reads Failed reads the reason, too
     if machine.state == "stopped" and not mine.failure and machine.state_reason.code not in _FAILED:
         return "Stopped"
     return "Failed"
+
+
+def unexplained(notebook: Any) -> bool:
+    """Whether its machine ended by itself and nobody has looked yet why."""
+    mine = extra(notebook)
+    machine = mine.machine
+    if machine is None or mine.failure or mine.deleting or not backing(machine).backed:
+        return False
+    if machine.state == "stopped":
+        return machine.state_reason.code in _FAILED
+    return machine.state in ("shutting-down", "terminated")
 
 
 def failure_reason(notebook: Any) -> str:
@@ -181,6 +197,12 @@ def failure_reason(notebook: Any) -> str:
         return ""
     if mine.failure:
         return mine.failure
+    return machine_reason(notebook)
+
+
+def machine_reason(notebook: Any) -> str:
+    """Why its machine does not run, as the machine itself knows it."""
+    mine = extra(notebook)
     if mine.machine.state == "running":
         return backing(mine.machine).impaired
     return str(mine.machine.state_reason.message or "").removeprefix(f"{mine.machine.state_reason.code}: ")
@@ -298,6 +320,24 @@ def _halt(notebook: Any) -> None:
         machine.ec2_backend.stop_instances([machine.id])
 
 
+def restart(notebook: Any) -> None:
+    """Stop it, to be started again with what has changed."""
+    extra(notebook).restarting = True
+    if extra(notebook).machine.state != "pending":
+        _halt(notebook)
+
+
+def drop(notebook: Any) -> None:
+    """Forget it at once; its machine and volume go."""
+    mine = extra(notebook)
+    if mine.machine is not None and mine.machine.state not in ("shutting-down", "terminated"):
+        mine.machine.terminate()
+    backend: Any = sagemaker_backends[account_of(notebook)][notebook.region_name]
+    if backend.notebook_instances.get(notebook.notebook_instance_name) is notebook:
+        del backend.notebook_instances[notebook.notebook_instance_name]
+    _drop_interface(notebook)
+
+
 def fail(notebook: Any, reason: str) -> None:
     """Stop it as Failed."""
     extra(notebook).failure = reason
@@ -327,9 +367,7 @@ def tidy() -> bool:
         if extra(notebook).deleting and (extra(notebook).machine is None or _is_gone(extra(notebook).machine))
     ]
     for notebook in gone:
-        backend = sagemaker_backends[account_of(notebook)][notebook.region_name]
-        backend.notebook_instances.pop(notebook.notebook_instance_name, None)
-        _drop_interface(notebook)
+        drop(notebook)
     return bool(gone)
 
 
@@ -379,17 +417,17 @@ def hooks_of(notebook: Any) -> dict[str, bytes]:
     return found
 
 
-def repositories_of(notebook: Any) -> tuple[str, ...]:
-    """The URLs of its code repositories, the default one first."""
+def repositories_of(notebook: Any) -> tuple[tuple[str, str], ...]:
+    """The URLs and branches of its code repositories, the default one first; no branch is the repository's own."""
     backend = sagemaker_backends[account_of(notebook)][notebook.region_name]
     known = vars(backend).get(REPOSITORIES, {})
     given = [notebook.default_code_repository, *(notebook.additional_code_repositories or [])]
-    return tuple(known[one].url if one in known else one for one in given if one)
+    return tuple((known[one].url, known[one].branch) if one in known else (one, "") for one in given if one)
 
 
 def url_path(notebook: Any) -> str:
     """Where the lab opens: in the default repository, as on AWS."""
-    repository = notebook.default_code_repository and repositories_of(notebook)[0]
+    repository = repositories_of(notebook)[0][0] if notebook.default_code_repository else ""
     if not repository:
         return "/lab"
     return "/lab/tree/" + repository.rstrip("/").rpartition("/")[2].removesuffix(".git")

@@ -14,6 +14,7 @@ from moto.ec2.models import instances as moto_instances
 
 from .. import names
 from ..model import ContainerState
+from . import notebook_rebuild
 from .launch_rules import trusted
 from .semantics import backing
 
@@ -39,6 +40,7 @@ def rebuild(container: ContainerState) -> Any:
         kept = json.loads(labels.get(names.LABEL_RECORD) or "{}")
     except ValueError:
         kept = {}
+    notebook_rebuild.check(kept)
     backend = ec2_backends[account][region]
     subnet = _subnet(backend, kept)
     # Moto draws the id itself; the lock keeps others from drawing meanwhile.
@@ -75,6 +77,7 @@ def rebuild(container: ContainerState) -> Any:
     mine.image, mine.container_id, mine.ports = container.image, container.container_id, container.ports
     mine.written = "running" if running else "stopped"
     instance._state = moto_instances.InstanceState(mine.written, 16 if running else 80)
+    notebook_rebuild.restore(instance, kept.get("notebook"))
     return instance
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..settings import Settings
-from . import addresses, groups, instance_rules, launch_rules, notebook_rules, request_rules, semantics, shortage
+from . import (
+    addresses,
+    groups,
+    instance_rules,
+    launch_rules,
+    notebook_more,
+    notebook_rules,
+    notebook_stacks,
+    request_rules,
+    semantics,
+    shortage,
+)
 from .capacity import Size, host_size
 
 
@@ -32,3 +43,5 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
     shortage.install()
     groups.install()
     notebook_rules.install(settings)
+    notebook_more.install()
+    notebook_stacks.install(settings)

@@ -11,7 +11,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 
 _STACK_TAGS = "aws:cloudformation:"
-_REPLACES = "oblako_replaces"
+REPLACES = "oblako_replaces"
 """Attribute of a new instance: the one that goes when it runs."""
 _BEFORE = "oblako_before"
 """Attribute of a stack that is being updated: its template and parameters of before."""
@@ -135,7 +135,7 @@ def _update(
     if _needs_replacement(original_resource, properties):
         instance = _create(cls, new_resource_name, cloudformation_json, account_id, region_name)
         instance.add_tags(stack_tags)
-        setattr(instance, _REPLACES, original_resource)
+        setattr(instance, REPLACES, original_resource)
         return instance
     instance = original_resource
     tags = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}
@@ -198,31 +198,56 @@ def settled(instance: Any, failure: str = "") -> bool:
     stack = cloudformation_backends[instance.owner_id][instance.region_name].stacks.get(stack_id)
     if stack is None:
         return False
-    old = vars(instance).get(_REPLACES)
-    if failure and stack.status == "CREATE_IN_PROGRESS":
-        _fail(stack, "CREATE_FAILED", failure)
-    elif failure and stack.status == "UPDATE_IN_PROGRESS":
-        _roll_back(stack, instance, old, failure)
-    elif not failure:
+    old = vars(instance).get(REPLACES)
+    if failure:
+        failed(stack, instance, old, failure)
+    else:
         if old is not None and instance.state == "running":
             _retire(instance)
-        if stack.status == "CREATE_IN_PROGRESS":
-            stack.verify_readiness()
-        elif stack.status == "UPDATE_IN_PROGRESS" and not _waits(stack):
-            stack.status = "UPDATE_COMPLETE"
-            stack._add_stack_event("UPDATE_COMPLETE")
+        complete(stack)
     return old is not None
 
 
+def failed(stack: Any, resource: Any, old: Any, failure: str) -> None:
+    """A resource of the stack that it waits for can't be had.
+
+    Parameters
+    ----------
+    stack : moto.cloudformation.models.FakeStack
+    resource : object
+    old : object or None
+        What it was to replace.
+    failure : str
+    """
+    if stack.status == "CREATE_IN_PROGRESS":
+        _fail(stack, "CREATE_FAILED", failure)
+    elif stack.status == "UPDATE_IN_PROGRESS":
+        _roll_back(stack, resource, old, failure)
+
+
+def complete(stack: Any) -> None:
+    """A resource that the stack waited for is there; it may have been the last one."""
+    if stack.status == "CREATE_IN_PROGRESS":
+        stack.verify_readiness()
+    elif stack.status == "UPDATE_IN_PROGRESS" and not _waits(stack):
+        stack.status = "UPDATE_COMPLETE"
+        stack._add_stack_event("UPDATE_COMPLETE")
+
+
 def _waits(stack: Any) -> bool:
-    """Whether the stack has an instance that does not run yet."""
+    """Whether the stack has an instance that does not run yet, or a notebook instance that is not in service."""
+    from . import notebook_stacks
+
     resources = stack.resource_map._parsed_resources.values()
-    return any(isinstance(resource, Instance) and resource.state == "pending" for resource in resources)
+    return any(
+        (isinstance(resource, Instance) and resource.state == "pending") or notebook_stacks.waits(resource)
+        for resource in resources
+    )
 
 
 def _retire(instance: Any) -> None:
     """Delete what the instance has replaced; a protected one is left behind, as by AWS's clean-up."""
-    old = vars(instance).pop(_REPLACES, None)
+    old = vars(instance).pop(REPLACES, None)
     if old is not None:
         _retire(old)
         if old.disable_api_termination is not True:
@@ -235,7 +260,7 @@ def _roll_back(stack: Any, instance: Any, old: Any, failure: str) -> None:
     What else the update has changed stays changed.
     """
     resources = stack.resource_map._parsed_resources
-    vars(instance).pop(_REPLACES, None)
+    vars(instance).pop(REPLACES, None)
     for logical_id, resource in list(resources.items()):
         if resource is instance and old is not None:
             resources[logical_id] = old

@@ -38,10 +38,8 @@ class Setup:
         For lifecycle scripts and the server.
     hooks : mapping of str to bytes
         Lifecycle scripts to run, by ``OnCreate`` and ``OnStart``.
-    repositories : tuple of str
-        Git URLs; the first is opened.
-    open_first : bool
-        Whether the first repository is the default one, in which the lab opens.
+    repositories : tuple of (str, str)
+        Git URLs and branches; no branch is the repository's own choice.
     root_access : bool
         Whether the notebook's user may become root.
     user : str
@@ -55,8 +53,7 @@ class Setup:
     token: str
     environment: Mapping[str, str] = field(default_factory=dict)
     hooks: Mapping[str, bytes] = field(default_factory=dict)
-    repositories: tuple[str, ...] = ()
-    open_first: bool = False
+    repositories: tuple[tuple[str, str], ...] = ()
     root_access: bool = True
     user: str = ""
     any_host: bool = False
@@ -131,7 +128,7 @@ run_hook OnCreate
 run_hook OnStart
 
 export HOME="$home"
-while read -r url; do
+while read -r url branch; do
   [ -n "$url" ] || continue
   name=${url##*/}
   name=${name%.git}
@@ -142,7 +139,7 @@ while read -r url; do
   command -v timeout >/dev/null && limit="timeout -k 5 $SECONDS_EACH"
   cd "$WORK" || exit 78
   export GIT_TERMINAL_PROMPT=0
-  as_user $limit git clone --quiet "$url" "$name" > $logs/clone.log 2>&1 < /dev/null ||
+  as_user $limit git clone --quiet ${branch:+--branch "$branch"} -- "$url" "$name" > $logs/clone.log 2>&1 < /dev/null ||
     fail "clone $url" "$(tail -n 3 $logs/clone.log)"
   cd /
 done < $dir/repositories
@@ -202,7 +199,7 @@ def files(setup: Setup) -> list[tuple[str, bytes, int]]:
         (f"{FOLDER}/settings", _assignments(settings).encode(), 0o644),
         (f"{FOLDER}/env", _assignments(setup.environment, "export ").encode(), 0o600),
         (TOKEN, setup.token.encode(), 0o600),
-        (f"{FOLDER}/repositories", "".join(f"{url}\n" for url in setup.repositories).encode(), 0o644),
+        (f"{FOLDER}/repositories", "".join(f"{url} {branch}\n" for url, branch in setup.repositories).encode(), 0o644),
         (f"{FOLDER}/jupyter/jupyter_server_config.py", config.encode(), 0o644),
         (_PHASE, b"starting\n", 0o644),
     ]
