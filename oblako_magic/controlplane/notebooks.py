@@ -303,6 +303,7 @@ def start(notebook: Any, settings: Settings) -> None:
     else:
         with _in_its_words():
             mine.machine.ec2_backend.start_instances([mine.machine.id])
+        backing(mine.machine).impaired = ""  # of the container that is made anew
     mine.failure, mine.progress = "", ""
 
 
