@@ -14,7 +14,7 @@ from typing import Any
 
 import docker
 
-from ..errors import EngineUnavailable
+from ..errors import EngineError, EngineUnavailable
 from ..settings import Settings
 from .translate import FOREIGN, translated
 
@@ -85,8 +85,11 @@ class Engine:
         ------
         EngineUnavailable
         """
-        with translated("reach the container engine"):
-            now = _probe(self.url, self.labels)
+        try:
+            with translated("reach the container engine"):
+                now = _probe(self.url, self.labels)
+        except EngineError as error:  # one that does not answer in time among them
+            raise EngineUnavailable(str(error)) from error
         now.close()
         if now.run != self.run:
             raise EngineUnavailable("the container engine was restarted.")

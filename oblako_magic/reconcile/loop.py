@@ -518,7 +518,11 @@ class Loop:
         since = self._failing_since.setdefault(instance_id, time.monotonic())
         soon = tries < _TRIES or time.monotonic() - since < self._patience
         passing = (error.transient and soon) or (isinstance(error, NotFound) and tries == 1)
-        if passing or desired.want != "running":
+        # What was started is only looked at, or brought back: an engine that takes its time does not stop it.
+        looking = error.transient and not desired.may_start
+        if passing or looking or desired.want != "running":
+            if looking:
+                self._source.report(instance_id, Observation(impaired=str(error)))
             log.warning("%s: %s (attempt %d)", instance_id, error, tries)
             self._after(instance_id, min(0.2 * 2 ** min(tries, 8), _LONGEST_PAUSE))
             return

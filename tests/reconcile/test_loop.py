@@ -187,6 +187,22 @@ def test_what_takes_its_time_to_pass_is_waited_for(make: Callable[..., Set]) -> 
     assert one.api.count("start") == 6
 
 
+def test_an_engine_that_does_not_answer_in_time_stops_nothing(
+    make: Callable[..., Set], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oblako_magic.reconcile.loop._LONGEST_PAUSE", 0.05)
+    one = make(patience=0.1)
+    one.launch("i-1")
+    eventually(lambda: one.state("i-1") == "running")
+    one.api.fail["inspect"] = [requests.exceptions.ReadTimeout("read timed out")] * 12
+    one.loop.wake(["i-1"])
+    eventually(lambda: not one.api.fail["inspect"] and one.source.reports[-1][1].looked)
+    assert one.state("i-1") == "running"
+    assert "did not answer in time" in "".join(seen.impaired or "" for _, seen in one.source.reports)
+    assert one.source.reports[-1][1].impaired == ""
+    assert one.source.reason("i-1") == ""
+
+
 HALF = api_error(500, "task 91fde80fae: already exists")
 TAKEN = api_error(500, "Bind for 127.0.0.1:8080 failed: port is already allocated")
 
