@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Listener = Callable[[Snapshot, list[Row], list[str]], None]
+Listener = Callable[[Snapshot, Snapshot, list[Row], list[str]], None]
+"""Gets the snapshot before, the new one, the rows that differ and the ids that are gone."""
 
 _PATIENCE = 25.0
 """Seconds that one question waits for a change."""
@@ -109,7 +110,7 @@ class Feed:
         changed, gone = difference(before.rows, new.rows)
         if changed or gone or before.problem != new.problem or before.revision is None:
             for listener in listeners:
-                listener(new, changed, gone)
+                listener(before, new, changed, gone)
 
 
 class _Round(threading.Thread):

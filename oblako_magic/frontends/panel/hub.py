@@ -33,7 +33,6 @@ class Hub:
         self.figures = Figures(ec2, self.rows)
         self.events: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._lock = threading.Lock()
-        self._last = Snapshot()
         self._panels: list[Panel] = []
         self._live: list[Panel] = []
 
@@ -73,8 +72,7 @@ class Hub:
         if empty:
             self.feed.leave(self._changed)
 
-    def _changed(self, new: Snapshot, changed: list[Row], gone: list[str]) -> None:
-        before, self._last = self._last, new
+    def _changed(self, before: Snapshot, new: Snapshot, changed: list[Row], gone: list[str]) -> None:
         events = happened(before.rows, new.rows, time.time()) if before.revision is not None else []
         self.events.extend(events)
         with self._lock:

@@ -17,14 +17,11 @@ export function badge(state, tone = STATES[state] || "off") {
 }
 
 function stateCell(row, context) {
-  const marks = [];
-  if (!row.backed) marks.push("simulated");
-  if (row.impaired) marks.push("impaired");
   const doing = context.store.asked.has(row.id) ? DOING[context.store.asked.get(row.id)] : "";
   const now = doing || row.progress || (row.rebooting ? "rebooting…" : "");
   return [
     badge(row.state, row.impaired ? "bad" : undefined),
-    ...marks.map((mark) => h("span", { class: `ob-mark ${mark === "impaired" ? "ob-bad" : ""}` }, mark)),
+    row.impaired && h("span", { class: "ob-mark ob-bad" }, "impaired"),
     now && h("span", { class: "ob-now" }, now),
   ];
 }
@@ -34,12 +31,13 @@ function nameCell(row, context) {
   const shown = row.kind === "notebook"
     ? [h("span", { class: "ob-kind" }, "notebook"), h("span", { class: "ob-name" }, row.name)]
     : [h("span", { class: row.name ? "ob-name" : "ob-name ob-faint" }, row.name || "no name")];
-  if (!editable) return shown;
+  const mark = !row.backed && h("span", { class: "ob-mark", title: "A record without a container" }, "simulated");
+  if (!editable) return [...shown, mark];
   const edit = h("button", {
     type: "button", class: "ob-edit", "aria-label": `Rename ${row.name || row.id}`, title: "Rename (F2)",
     onclick: (event) => { event.stopPropagation(); context.rename(row.id); },
   }, ...shown);
-  return [edit];
+  return [edit, mark];
 }
 
 function idCell(row) {
@@ -87,7 +85,6 @@ export const COLUMNS = [
   { id: "state", title: "State", cells: stateCell, sort: (row) => ORDER.indexOf(row.state) },
   { id: "name", title: "Name", cells: nameCell, sort: (row) => row.name.toLowerCase() || "\uffff" },
   { id: "id", title: "Instance", cells: idCell, sort: (row) => row.id },
-  { id: "type", title: "Type", cells: text("type"), sort: (row) => row.type },
   { id: "ports", title: "Ports", cells: portsCell, sort: (row) => (row.ports[0] ? row.ports[0].port : 1e9) },
   {
     id: "uptime", title: "Uptime", sort: (row) => -row.launched,
@@ -107,6 +104,7 @@ export const COLUMNS = [
     draw: (cell, row, context) =>
       figureCell(cell, row, context, 1, (known) => bytes(known.memory), (known) => known.memory * 1.5),
   },
+  { id: "type", title: "Type", cells: text("type"), sort: (row) => row.type },
   { id: "image", title: "Image", cells: text("image"), sort: (row) => row.image },
   { id: "private", title: "Private address", cells: text("private"), sort: (row) => address(row.private) },
   { id: "public", title: "Public address", cells: text("public"), sort: (row) => address(row.public), hidden: true },

@@ -56,7 +56,7 @@ export function button(label, onclick, { symbol = "", kind = "", quiet = false, 
 
 /** A small line of numbers, the last one at the right. */
 export function sparkline(values, ceiling) {
-  const width = 56, height = 16;
+  const width = 48, height = 16;
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("class", "ob-spark");
@@ -68,7 +68,7 @@ export function sparkline(values, ceiling) {
 }
 
 export function drawSparkline(svg, values, ceiling) {
-  const width = 56, height = 16, step = width / (HISTORY - 1);
+  const width = 48, height = 16, step = width / (HISTORY - 1);
   const top = Math.max(ceiling || 0, ...values, 1e-9);
   const points = values.map((value, index) => {
     const x = width - (values.length - 1 - index) * step;

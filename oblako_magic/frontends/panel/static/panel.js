@@ -32,7 +32,7 @@ class PanelView {
     this.busy = h("span", { class: "ob-busy", role: "status" });
     this.problem = h("div", { class: "ob-problem", role: "alert", hidden: true });
     this.live = h("div", { class: "ob-offscreen", "aria-live": "polite" });
-    this.foot = h("div", { class: "ob-foot" }, this.summary = h("span"), this.busy, h("span", { class: "ob-gap" }),
+    this.foot = h("div", { class: "ob-foot" }, this.summary = h("span"), this.toolbar.chosen, this.busy, h("span", { class: "ob-gap" }),
       button("Activity", () => this.toggleActivity(), { symbol: "logs", kind: "ob-quiet-text" }));
     root.replaceChildren(...[this.head?.node, this.toolbar.node, this.problem, this.table.node, this.foot, this.drawer.node, this.live].filter(Boolean));
     this.unlisten = this.store.listen((what, ids) => this.changed(what, ids));
@@ -212,22 +212,22 @@ class PanelView {
     const again = this.popupAnchor === anchor;
     this.closePopup?.();
     if (again) return;
-    const box = h("div", { class: "ob-popup", role, "aria-label": label }, nodes);
+    const box = h("div", { class: "ob-popup", role, "aria-label": label, popover: "manual" }, nodes);
     this.root.append(box);
-    const frame = this.root.getBoundingClientRect(), at = anchor.getBoundingClientRect();
-    const below = at.bottom - frame.top + 2;
-    box.style.top = `${below}px`;
-    box.style.right = `${Math.max(4, frame.right - at.right)}px`;
-    // A menu near the panel's end opens upwards: an output area cuts off what hangs out of it.
-    if (below + box.offsetHeight > this.root.scrollHeight && at.top - frame.top - box.offsetHeight > 0) {
-      box.style.top = `${at.top - frame.top - box.offsetHeight - 2}px`;
-    }
+    box.showPopover?.(); // in the top layer: an output area cuts off what hangs out of it
+    const at = anchor.getBoundingClientRect();
+    const above = at.bottom + box.offsetHeight + 4 > window.innerHeight && at.top > box.offsetHeight;
+    box.style.top = `${above ? at.top - box.offsetHeight - 3 : at.bottom + 3}px`;
+    box.style.left = `${Math.max(4, at.right - box.offsetWidth)}px`;
     const outside = (event) => { if (!box.contains(event.target) && !anchor.contains(event.target)) this.closePopup(); };
+    const scrolled = (event) => { if (!box.contains(event.target)) this.closePopup(); };
     document.addEventListener("pointerdown", outside, true);
+    document.addEventListener("scroll", scrolled, true);
     anchor.setAttribute("aria-expanded", "true");
     this.popupAnchor = anchor;
     this.closePopup = () => {
       document.removeEventListener("pointerdown", outside, true);
+      document.removeEventListener("scroll", scrolled, true);
       anchor.setAttribute("aria-expanded", "false");
       const held = box.contains(document.activeElement);
       box.remove();

@@ -105,7 +105,7 @@ export class RowView {
 
 function cellKey(id, row) {
   if (id === "state") return [row.state, row.backed, row.impaired, row.progress, row.rebooting];
-  if (id === "name") return [row.name, row.state === "terminated"];
+  if (id === "name") return [row.name, row.state === "terminated", row.backed];
   if (id === "id") return [row.id, row.machine];
   if (id === "health") return [row.impaired, row.state, row.backed];
   if (id === "ports") return [row.ports, row.name];

@@ -23,7 +23,7 @@ export class Toolbar {
     this.chosen = h("div", { class: "ob-chosen", role: "toolbar", "aria-label": "Selected instances", hidden: true },
       this.words, ...this.verbs.values(), button("Clear", () => context.table.selectAll(false), { kind: "ob-quiet-text" }));
     this.node = h("div", { class: "ob-toolbar" },
-      h("div", { class: "ob-find" }, icon("search"), this.search), this.chosen, h("span", { class: "ob-gap" }),
+      h("div", { class: "ob-find" }, icon("search"), this.search), h("span", { class: "ob-gap" }),
       h("label", { class: "ob-label" }, this.over, "terminated"), this.columns, this.launch);
   }
 
