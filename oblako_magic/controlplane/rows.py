@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .intent import tags_of, view
+from .semantics import backing
 
 
 def row(instance: Any) -> dict[str, Any]:
@@ -33,7 +34,10 @@ def row(instance: Any) -> dict[str, Any]:
         "launch_time": instance.launch_time.isoformat() if instance.launch_time else "",
         "groups": [{"id": group.id, "name": group.name} for group in instance.security_groups],
         "tags": tags_of(instance),
-        "volumes": [_volume(instance, *item) for item in instance.block_device_mapping.items()],
+        "volumes": sorted(
+            (_volume(instance, *item) for item in instance.block_device_mapping.items()),
+            key=lambda volume: (not volume["root"], volume["device"]),
+        ),
     }
 
 
@@ -42,6 +46,7 @@ def _volume(instance: Any, device: str, mapping: Any) -> dict[str, Any]:
     return {
         "device": device,
         "volume_id": mapping.volume_id or "",
+        "root": mapping.volume_id == backing(instance).root_volume_id,
         "size": int((known.size if known else mapping.size) or 0),
         "delete_on_termination": bool(mapping.delete_on_termination),
     }

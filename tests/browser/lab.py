@@ -111,9 +111,10 @@ class Notebook:
     def __init__(self, page: Any, url: str) -> None:
         self.page = page
         self.errors: list[str] = []
+        self.foreign: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._said)
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(20_000)
         page.goto(url)
         self.wait()
 

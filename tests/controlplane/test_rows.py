@@ -31,7 +31,7 @@ def test_a_row_says_what_describe_instances_says(shared_control_plane: ControlPl
     assert {volume["volume_id"] for volume in row["volumes"]} == {
         mapping["Ebs"]["VolumeId"] for mapping in told["BlockDeviceMappings"]
     }
-    assert 5 in [volume["size"] for volume in row["volumes"]]
+    assert [(volume["size"], volume["root"]) for volume in row["volumes"]] == [(8, True), (5, False)]
 
 
 def test_a_tag_is_news(shared_control_plane: ControlPlane, shared_ec2: Any) -> None:

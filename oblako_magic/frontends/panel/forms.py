@@ -154,7 +154,7 @@ def form_of(row: Mapping[str, Any], user_data: str, tags: Mapping[str, str]) -> 
         "groups": ", ".join(group for group in row["groups"] if group != "default"),
         # Without the host ports: those are taken by the one that this is a copy of.
         "ports": ", ".join(str(port.container_port) for port in parse_publish(wanted)) if wanted else "",
-        "volumes": ", ".join(f"{v['device']}={v['size']}" for v in row["volumes"][1:] if v["size"]),
+        "volumes": ", ".join(f"{v['device']}={v['size']}" for v in row["volumes"] if v["size"] and not v["root"]),
         "tags": ", ".join(f"{key}={value}" for key, value in tags.items()),
         "user_data": user_data,
         "backed": row["backed"],

@@ -105,15 +105,17 @@ def notebook_row(raw: Mapping[str, Any]) -> Row:
         "key": "",
         "groups": [],
         "network": "",
-        "volumes": [{"device": "", "volume_id": "", "size": raw["volume_size"], "delete_on_termination": True}]
-        if raw.get("volume_size")
-        else [],
+        "volumes": [_home(raw["volume_size"])] if raw.get("volume_size") else [],
         "tags": dict(raw.get("tags") or {}),
         "region": raw["region"],
         "account": raw["account"],
         "container": raw.get("container") or "",
         "machine": raw.get("machine") or "",
     }
+
+
+def _home(size: int) -> Row:
+    return {"device": "", "volume_id": "", "root": True, "size": size, "delete_on_termination": True}
 
 
 def _port(raw: Mapping[str, Any]) -> Row:
