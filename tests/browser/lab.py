@@ -40,7 +40,10 @@ def write_notebook(path: Path, cells: Sequence[str]) -> None:
 
 @contextmanager
 def jupyter_lab(folder: Path) -> Iterator[str]:
-    """JupyterLab on loopback with a token; yields the address of a notebook in it, with ``{}`` for its name."""
+    """JupyterLab on loopback with a token; yields the address of a notebook in it, with ``{0}`` for its name.
+
+    Each is in a workspace of its own: else JupyterLab opens again what another page had open.
+    """
     token, port = secrets.token_hex(16), free_port()
     config = folder / "jupyter" / "labconfig"
     config.mkdir(parents=True)
@@ -71,7 +74,7 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
 
     try:
         eventually(answers, timeout=60, what="JupyterLab answers")
-        yield f"{url}/lab/tree/{{}}?token={token}"
+        yield f"{url}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={token}"
     finally:
         process.terminate()
         try:
@@ -115,7 +118,7 @@ class Notebook:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._said)
         page.set_default_timeout(20_000)
-        page.goto(url)
+        page.goto(url, timeout=60_000)
         self.wait()
 
     def _said(self, message: Any) -> None:
@@ -130,7 +133,8 @@ class Notebook:
     def idle(self) -> None:
         """Until the kernel is idle."""
         self.page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'"
+            "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status == 'idle'",
+            timeout=90_000,
         )
 
     def start(self, cell: int) -> None:
@@ -145,11 +149,17 @@ class Notebook:
         """Run a cell to its end."""
         self.start(cell)
         self.page.wait_for_function(
-            "(at) => window.jupyterapp.shell.currentWidget.content.widgets[at].model.executionState === 'idle'"
+            "(at) => window.jupyterapp.shell.currentWidget.content.widgets[at]?.model.executionState === 'idle'"
             " && window.jupyterapp.shell.currentWidget.content.widgets[at].model.executionCount > 0",
             arg=cell,
+            timeout=90_000,
         )
         self.idle()
+
+    def close(self) -> None:
+        """End the kernel and close the page with its context."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget?.sessionContext?.shutdown()")
+        self.page.context.close()
 
     def output(self, cell: int) -> Any:
         """The locator of a cell's output."""

@@ -27,7 +27,7 @@ def notebook(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Notebook]:
     """The notebook, opened in Chromium."""
     write_notebook(tmp_path / "seen.ipynb", CELLS)
     with jupyter_lab(tmp_path) as url, chromium() as browser:
-        yield Notebook(browser.new_page(viewport={"width": 1300, "height": 1000}), url.format("seen.ipynb"))
+        yield Notebook(browser.new_page(viewport={"width": 1300, "height": 1000}), url.format("seen"))
 
 
 def test_a_notebook_in_jupyterlab(notebook: Notebook, control_plane: ControlPlane) -> None:

@@ -31,7 +31,7 @@ SOON = 0.3
 def lab(shared_control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     """A browser and the address of the notebooks in it."""
     folder: Path = tmp_path_factory.mktemp("lab")
-    for name in ("one", "two"):
+    for name in ("one", "two", "reload", "close", "many"):
         write_notebook(folder / f"{name}.ipynb", CELLS)
     with jupyter_lab(folder) as url, chromium() as browser:
         yield browser, url
@@ -43,7 +43,7 @@ def _open(lab: tuple[Any, str], name: str = "one") -> Notebook:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     foreign: list[str] = []
     context.on("request", lambda request: None if "127.0.0.1" in request.url else foreign.append(request.url))
-    notebook = Notebook(context.new_page(), url.format(f"{name}.ipynb"))
+    notebook = Notebook(context.new_page(), url.format(name))
     notebook.foreign = foreign
     notebook.run(LOAD)
     notebook.run(PANEL)
@@ -56,7 +56,7 @@ def opened(lab: tuple[Any, str]) -> Iterator[Notebook]:
     """The panel of the module."""
     notebook = _open(lab)
     yield notebook
-    notebook.page.context.close()
+    notebook.close()
 
 
 @pytest.fixture
@@ -337,11 +337,11 @@ def test_two_panels_and_two_kernels(lab: tuple[Any, str], notebook: Notebook, cl
         assert other.errors == []
         cloud.change("terminate", [made, more])
     finally:
-        other.page.context.close()
+        other.close()
 
 
 def test_after_a_reload_it_is_there_as_it_was(lab: tuple[Any, str], cloud: Ec2) -> None:
-    notebook = _open(lab, "two")
+    notebook = _open(lab, "reload")
     page = notebook.page
     try:
         [made] = cloud.run(name="reloaded", backed=False)
@@ -364,11 +364,11 @@ def test_after_a_reload_it_is_there_as_it_was(lab: tuple[Any, str], cloud: Ec2) 
         assert notebook.errors == []
         cloud.change("terminate", [made])
     finally:
-        page.context.close()
+        notebook.close()
 
 
 def test_closed_it_leaves_nothing_behind(lab: tuple[Any, str], shared_control_plane: ControlPlane) -> None:
-    notebook = _open(lab, "two")
+    notebook = _open(lab, "close")
     try:
         notebook.run(THREADS)
         assert "oblako-panel-feed" in notebook.output(THREADS).inner_text()
@@ -388,12 +388,12 @@ def test_closed_it_leaves_nothing_behind(lab: tuple[Any, str], shared_control_pl
         eventually(gone, what="no thread of the panel's is left")
         assert notebook.errors == []
     finally:
-        notebook.page.context.close()
+        notebook.close()
 
 
 def test_five_hundred_rows(lab: tuple[Any, str], cloud: Ec2, request: pytest.FixtureRequest) -> None:
     made = cloud.run(name="many", count=500, backed=False)
-    notebook = _open(lab, "two")
+    notebook = _open(lab, "many")
     page = notebook.page
     try:
         page.wait_for_function("() => document.querySelectorAll('.oblako-panel tr[data-id]').length >= 500")
@@ -441,5 +441,5 @@ def test_five_hundred_rows(lab: tuple[Any, str], cloud: Ec2, request: pytest.Fix
         page.wait_for_function("() => document.querySelectorAll('.oblako-panel tr[data-id]').length === 1")
         assert notebook.errors == []
     finally:
-        page.context.close()
+        notebook.close()
         cloud.change("terminate", made, wait=False)
