@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import os
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from .controlplane import process
 from .errors import ControlPlaneError, ControlPlaneTimeout, OblakoError
@@ -50,23 +51,16 @@ class Watching(Inside):
     _cpu_seen: tuple[float, float] = (0.0, 0.0)
 
     def watch(
-        self,
-        path: str,
-        since: int | None = None,
-        timeout: float = 20.0,
-        *,
-        on_open: Callable[[Any], None] | None = None,
+        self, path: str, query: Mapping[str, object] | None = None, *, on_open: Callable[[Any], None] | None = None
     ) -> dict[str, Any]:
-        """Wait for a change in one of the control plane's lists.
+        """Look at one of the control plane's lists, or wait for a change in it.
 
         Parameters
         ----------
         path : str
-            ``/instances``, or another list with a ``revision`` (ADR 0003).
-        since : int, optional
-            The revision that is known; None answers at once.
-        timeout : float
-            Seconds after which it answers without a change.
+            ``/instances``, ``/notebooks`` or ``/events`` (ADR 0003).
+        query : mapping, optional
+            ``since``: the revision that is known; ``timeout``: the seconds after which it answers without a change.
         on_open : callable, optional
             Gets the socket; shutting it down ends the wait.
 
@@ -83,9 +77,11 @@ class Watching(Inside):
         runtime = self._runtime or process.find(self.settings)
         if runtime is None:
             raise ControlPlaneError("the control plane is not running; start it with: oblako up")
-        query = "" if since is None else f"?since={since}&timeout={timeout:g}"
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        timeout = float(str(asked.get("timeout", 0))) + 30
+        whole = f"{path}?{urlencode(asked)}" if asked else path
         try:
-            answer = process.call(runtime, "GET", path + query, timeout=timeout + 30, on_open=on_open)
+            answer = process.call(runtime, "GET", whole, timeout=timeout, on_open=on_open, agent=self.agent)
         except ControlPlaneTimeout:
             raise
         except ControlPlaneError:

@@ -98,6 +98,12 @@ def _until(page: Any, text: str, since: float, timeout: float = 10_000) -> float
     return time.monotonic() - since
 
 
+def _threads(notebook: Notebook) -> str:
+    """The panel's threads in the kernel."""
+    notebook.run(THREADS)
+    return str(notebook.output(THREADS).inner_text()).strip()
+
+
 def _named(cloud: Ec2, name: str) -> Any:
     return eventually(lambda: [one for one in cloud.instances(all=True) if one.name == name], what=f"{name} is there")[
         -1
@@ -206,8 +212,7 @@ def test_a_log_grows_and_is_searched(notebook: Notebook, shared_control_plane: C
     page.wait_for_function("node => /five 10/.test(node.textContent)", arg=log.element_handle())
     assert "tick" not in log.inner_text()
     page.get_by_role("button", name="Close").first.click()
-    notebook.run(THREADS)
-    eventually(lambda: notebook.run(THREADS) or "oblako-panel-logs" not in notebook.output(THREADS).inner_text())
+    eventually(lambda: "oblako-panel-logs" not in _threads(notebook), what="nobody follows the log any more")
     cloud.change("terminate", [made])
 
 
@@ -370,9 +375,8 @@ def test_after_a_reload_it_is_there_as_it_was(lab: tuple[Any, str], cloud: Ec2) 
 def test_closed_it_leaves_nothing_behind(lab: tuple[Any, str], shared_control_plane: ControlPlane) -> None:
     notebook = _open(lab, "close")
     try:
-        notebook.run(THREADS)
-        assert "oblako-panel-feed" in notebook.output(THREADS).inner_text()
-        assert "oblako-panel-figures" in notebook.output(THREADS).inner_text()
+        assert "oblako-panel-feed" in _threads(notebook)
+        assert "oblako-panel-figures" in _threads(notebook)
         notebook.page.evaluate(
             "(at) => { const app = window.jupyterapp; const notebook = app.shell.currentWidget.content;"
             " notebook.activeCellIndex = at; notebook.deselectAll();"
@@ -381,11 +385,7 @@ def test_closed_it_leaves_nothing_behind(lab: tuple[Any, str], shared_control_pl
         )
         notebook.page.wait_for_selector(".oblako-panel", state="detached")
 
-        def gone() -> bool:
-            notebook.run(THREADS)
-            return notebook.output(THREADS).inner_text().strip() == "[]"
-
-        eventually(gone, what="no thread of the panel's is left")
+        eventually(lambda: _threads(notebook) == "[]", what="no thread of the panel's is left")
         assert notebook.errors == []
     finally:
         notebook.close()

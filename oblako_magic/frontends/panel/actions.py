@@ -86,12 +86,14 @@ class Actions:
             raise OblakoError(f"{key} is gone.")
         return row
 
-    def _cloud(self, region: str) -> Ec2:
+    def _cloud(self, region: str = "") -> Ec2:
+        """The cloud in a region, by a connection that says that it is the panel who asks."""
         own = self._hub.ec2
-        if not region or region == own.region:
-            return own
+        region = region or own.region
         if region not in self._clouds:
-            self._clouds[region] = type(own)(own.settings, region=region)
+            cloud = type(own)(own.settings, region=region)
+            cloud.front_end = "panel"
+            self._clouds[region] = cloud
         return self._clouds[region]
 
     def _machine(self, key: str) -> tuple[Ec2, Instance]:
@@ -140,11 +142,10 @@ class Actions:
         return {"errors": errors}
 
     def _notebook(self, action: str, row: Row) -> None:
-        verbs = {"start": "start", "stop": "stop", "terminate": "delete"}
-        operation = f"{verbs[action]}_notebook_instance" if action in verbs else None
-        if operation is None:
+        if action == "reboot":
             raise OblakoError("a notebook instance can't be rebooted; stop it and start it.")
-        self._cloud(row["region"])._aws(operation, service="sagemaker", NotebookInstanceName=row["name"])
+        notebooks = self._cloud(row["region"]).notebooks
+        notebooks.change(action, [notebooks.get(row["name"])], wait=False)  # type: ignore[arg-type]
 
     def _rename(self, content: Mapping[str, Any]) -> None:
         ec2, machine = self._machine(content["id"])
@@ -157,7 +158,7 @@ class Actions:
     # -- launch -------------------------------------------------------------------------------------
 
     def _choices(self, content: Mapping[str, Any]) -> dict[str, Any]:
-        ec2 = self._hub.ec2
+        ec2 = self._cloud()
         return {"images": ec2.images(), **ec2.launch_choices()}
 
     def _preview(self, content: Mapping[str, Any]) -> dict[str, str]:
@@ -165,7 +166,7 @@ class Actions:
 
     def _launch(self, content: Mapping[str, Any]) -> list[str]:
         wanted = forms.arguments(content["form"])
-        return self._hub.ec2.run(**wanted, wait=False).ids
+        return self._cloud().run(**wanted, wait=False).ids
 
     def _like(self, content: Mapping[str, Any]) -> dict[str, Any]:
         row = self._row(content["id"])
@@ -177,25 +178,20 @@ class Actions:
 
     # -- ports and texts ----------------------------------------------------------------------------
 
-    def _publish(self, content: Mapping[str, Any]) -> Any:
+    def _publish(self, content: Mapping[str, Any]) -> str:
         ec2, machine = self._machine(content["id"])
-        publish = getattr(ec2, "publish", None)
-        if publish is None:
-            raise OblakoError("a port is published at launch: run --publish PORT.")
-        text = str(content["port"]).strip()
-        return str(getattr(publish(machine, text), "url", ""))
+        host, _, port = str(content["port"]).strip().rpartition(":")
+        return ec2.publish(machine, int(port), int(host) if host else None).url
 
     def _unpublish(self, content: Mapping[str, Any]) -> None:
         ec2, machine = self._machine(content["id"])
-        ec2.unpublish(machine, int(content["port"]))  # type: ignore[attr-defined]
+        ec2.unpublish(machine, int(content["port"]))
 
     def _open(self, content: Mapping[str, Any]) -> str:
-        """The link that opens a notebook instance's lab (CreatePresignedNotebookInstanceUrl)."""
+        """The link that opens a notebook instance's lab, once (CreatePresignedNotebookInstanceUrl)."""
         row = self._row(content["id"])
-        answer = self._cloud(row["region"])._aws(
-            "create_presigned_notebook_instance_url", service="sagemaker", NotebookInstanceName=row["name"]
-        )
-        return str(answer["AuthorizedUrl"])
+        notebooks = self._cloud(row["region"]).notebooks
+        return notebooks.link(notebooks.get(row["name"])).url
 
     def _follow(self, content: Mapping[str, Any]) -> None:
         key, what = str(content["id"]), "console" if content["what"] == "console" else "logs"
@@ -211,9 +207,9 @@ class Actions:
     def _orphan(self, content: Mapping[str, Any]) -> None:
         orphan = Orphan(content["what"], content["name"], "", "", False)
         if content["action"] == "adopt":
-            self._hub.ec2.adopt(orphan)
+            self._cloud().adopt(orphan)
         else:
-            self._hub.ec2.remove(orphan)
+            self._cloud().remove(orphan)
         self._hub.figures.refresh()
 
     def _plane(self, content: Mapping[str, Any]) -> None:

@@ -10,20 +10,46 @@ import contextlib
 import logging
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ControlPlaneTimeout, OblakoError
-from .rows import Row, Snapshot, difference, rows_of
+from .rows import Row, Snapshot, difference, event_line, rows_of
 
 if TYPE_CHECKING:
     from ...cloud import Ec2
 
 log = logging.getLogger(__name__)
 
-Listener = Callable[[Snapshot, Snapshot, list[Row], list[str]], None]
-"""Gets the snapshot before, the new one, the rows that differ and the ids that are gone."""
 
+@dataclass(frozen=True)
+class News:
+    """What a look has brought.
+
+    Parameters
+    ----------
+    before, now : Snapshot
+    changed : list of dict
+        Rows that are new or different.
+    gone : list of str
+        Ids.
+    events : list of dict
+        What the control plane's log has to tell of it, for the browser.
+    """
+
+    before: Snapshot
+    now: Snapshot
+    changed: list[Row]
+    gone: list[str]
+    events: list[dict[str, Any]]
+
+
+Listener = Callable[[News], None]
+
+_KEPT = 200
+"""Events that a panel shows."""
 _PATIENCE = 25.0
 """Seconds that one question waits for a change."""
 _AGAIN = 1.0
@@ -47,7 +73,11 @@ class Feed:
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._round: _Round | None = None
+        self._reading = threading.Lock()
+        self._heard: tuple[int, str] = 0, ""
+        self._notebooks = False
         self.snapshot = Snapshot()
+        self.events: deque[dict[str, Any]] = deque(maxlen=_KEPT)
 
     def listen(self, listener: Listener) -> Snapshot:
         """Begin to tell a listener of changes; what it does not hear of is in the snapshot that it gets here."""
@@ -80,17 +110,30 @@ class Feed:
         if self.snapshot.revision is None:
             with contextlib.suppress(OblakoError):
                 first = self._ask(None, None)
+                self._listen_to_log()
                 with self._lock:
                     if self.snapshot.revision is None:
                         self.snapshot = first
 
     def _ask(self, revision: int | None, on_open: Callable[[Any], None] | None) -> Snapshot:
-        answer = self._ec2.watch("/instances", revision, _PATIENCE, on_open=on_open)
+        waiting = {} if revision is None else {"since": revision, "timeout": _PATIENCE}
+        answer = self._ec2.watch("/instances", waiting, on_open=on_open)
         instances = answer["instances"]
         notebooks: list[dict[str, Any]] = []
-        if any(raw.get("notebook") for raw in instances):
+        if any(raw.get("notebook") for raw in instances) or self._notebooks:
             notebooks = self._ec2.watch("/notebooks").get("notebooks", [])
+            self._notebooks = bool(notebooks)
         return Snapshot(answer["revision"], rows_of(instances, notebooks, self.account))
+
+    def _listen_to_log(self) -> list[dict[str, Any]]:
+        """The events since the last time; the lines of another account are not ours to tell."""
+        with self._reading:
+            since, log_id = self._heard
+            answer = self._ec2.watch("/events", {"since": since, "log": log_id})
+            self._heard = answer["revision"], answer["log"]
+            found = [event_line(raw) for raw in answer["events"] if raw["account"] in ("", self.account)]
+            self.events.extend(found)
+            return found
 
     @property
     def account(self) -> str:
@@ -100,7 +143,7 @@ class Feed:
         key = process.access_key(self._ec2.settings)
         return key if len(key) == 12 and key.isdigit() else ACCOUNT
 
-    def take(self, new: Snapshot, round_: _Round) -> None:
+    def take(self, new: Snapshot, round_: _Round, events: list[dict[str, Any]]) -> None:
         """Keep a snapshot and tell the listeners what is different; an ended round has nothing to say any more."""
         with self._lock:
             if self._round is not round_:
@@ -108,9 +151,9 @@ class Feed:
             before, self.snapshot = self.snapshot, new
             listeners = list(self._listeners)
         changed, gone = difference(before.rows, new.rows)
-        if changed or gone or before.problem != new.problem or before.revision is None:
+        if changed or gone or events or before.problem != new.problem or before.revision is None:
             for listener in listeners:
-                listener(before, new, changed, gone)
+                listener(News(before, new, changed, gone, events))
 
 
 class _Round(threading.Thread):
@@ -148,7 +191,7 @@ class _Round(threading.Thread):
             try:
                 new = feed._ask(revision, self._opened)
                 revision = new.revision
-                feed.take(new, self)
+                feed.take(new, self, feed._listen_to_log())
             except ControlPlaneTimeout:
                 pass  # a suspended laptop
             except OblakoError as error:
@@ -156,7 +199,7 @@ class _Round(threading.Thread):
                     return
                 # The rows stay: they are what was last known. A new control plane counts its revisions from 0.
                 revision, pause = None, _AGAIN
-                feed.take(Snapshot(feed.snapshot.revision, feed.snapshot.rows, str(error)), self)
+                feed.take(Snapshot(feed.snapshot.revision, feed.snapshot.rows, str(error)), self, [])
             except (RuntimeError, ValueError, KeyError) as error:
                 # The interpreter is going down, or something else answers on that port.
                 log.warning("the panel's feed: %r", error)

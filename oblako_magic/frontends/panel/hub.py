@@ -1,17 +1,15 @@
-"""What the panels of a kernel share: one feed, one reader of figures, and the log of what changed."""
+"""What the panels of a kernel share: one feed and one reader of figures."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 import weakref
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .feed import Feed
+from .feed import Feed, News
 from .figures import Figures
-from .rows import Row, Snapshot, happened
+from .rows import Row
 
 if TYPE_CHECKING:
     from ...cloud import Ec2
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_KEPT = 200
 _LISTS = 12
 """Lists of instances that stay live at once; the oldest is closed, and its static table stays in the notebook."""
 
@@ -31,7 +28,6 @@ class Hub:
         self.ec2 = ec2
         self.feed = Feed(ec2)
         self.figures = Figures(ec2, self.rows)
-        self.events: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._lock = threading.Lock()
         self._panels: list[Panel] = []
         self._live: list[Panel] = []
@@ -72,14 +68,12 @@ class Hub:
         if empty:
             self.feed.leave(self._changed)
 
-    def _changed(self, before: Snapshot, new: Snapshot, changed: list[Row], gone: list[str]) -> None:
-        events = happened(before.rows, new.rows, time.time()) if before.revision is not None else []
-        self.events.extend(events)
+    def _changed(self, news: News) -> None:
         with self._lock:
             live = list(self._live)
         for panel in live:
             try:
-                panel.take(new, changed, gone, events)
+                panel.take(news)
             except Exception:  # one panel's trouble is not the others'
                 log.exception("a panel could not be told of a change")
 

@@ -182,43 +182,22 @@ def lost(row: Mapping[str, Any]) -> str:
     return f"{label}: {', '.join(parts)}" + (f"; {', '.join(kept)} stays" if kept else "")
 
 
-def happened(before: Mapping[str, Row], after: Mapping[str, Row], now: float) -> list[dict[str, Any]]:
-    """What there is to tell of the way from one set of rows to the next, a line for each.
+def event_line(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """One line of the control plane's log as the browser gets it.
 
     Parameters
     ----------
-    before, after : mapping of str to dict
-    now : float
-        Seconds since 1970.
+    raw : mapping
+        A row of ``/events``.
     """
-    lines: list[dict[str, Any]] = []
-
-    def say(row: Row, text: str, level: str = "") -> None:
-        lines.append({"at": now, "id": row["id"], "name": row["name"], "text": text, "level": level, "who": ""})
-
-    for key, row in after.items():
-        old = before.get(key)
-        if old is None:
-            say(row, f"launched, {row['state']}")
-            continue
-        if old["state"] != row["state"]:
-            level = "bad" if row["remark"] and row["state"] == "terminated" else ""
-            reason = f": {row['remark']}" if row["remark"] and row["remark"] != old["remark"] else ""
-            say(row, f"{old['state']} → {row['state']}{reason}", level)
-        if old["name"] != row["name"]:
-            say(row, f"renamed from {old['name'] or 'no name'} to {row['name'] or 'no name'}")
-        if old["type"] != row["type"]:
-            say(row, f"type {old['type']} → {row['type']}")
-        if not old["impaired"] and row["impaired"]:
-            say(row, f"impaired: {row['impaired']}", "bad")
-        if old["user_data"] != row["user_data"] and row["user_data"]:
-            say(row, f"user data {row['user_data']}", "bad" if row["user_data"].startswith("failed") else "")
-        if old["tags"] != row["tags"]:
-            say(row, "tags changed")
-        ports = {port["port"] for port in row["ports"]} ^ {port["port"] for port in old["ports"]}
-        if ports and row["state"] == old["state"]:
-            say(row, f"ports changed: {', '.join(map(str, sorted(ports)))}")
-    for key in before:
-        if key not in after and before[key]["state"] != "terminated":
-            say(before[key], "gone")
-    return lines
+    what = str(raw["what"])
+    bad = any(word in what for word in ("failed", "impaired", "ended by itself"))
+    key = f"notebook/{raw['region']}/{raw['name']}" if raw["kind"] == "notebook" else raw["id"]
+    return {
+        "at": raw["time"],
+        "id": key,
+        "name": raw["name"] or raw["id"] or raw["kind"],
+        "text": what.replace(" -> ", " → "),
+        "who": raw["who"],
+        "level": "bad" if bad else "",
+    }

@@ -17,9 +17,10 @@ from traitlets import Dict, Unicode
 from .. import render
 from .actions import Actions
 from .bundle import script, style
+from .feed import News
 from .figures import Watcher
 from .hub import hub_of
-from .rows import Row, Snapshot, shown
+from .rows import shown
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Panel(anywidget.AnyWidget):
         with self._sending:
             snapshot = self._hub.feed.snapshot
             rows = shown(snapshot.rows, self._ids)
-            events = [event for event in self._hub.events if self._ids is None or event["id"] in self._ids]
+            events = [event for event in list(self._hub.feed.events) if self._ids is None or event["id"] in self._ids]
             return {
                 "number": self._number,
                 "heard": snapshot.revision is not None,
@@ -100,12 +101,15 @@ class Panel(anywidget.AnyWidget):
         if not self._heard_of:
             self._say({"kind": "whole", **self.everything()})
 
-    def take(self, snapshot: Snapshot, changed: list[Row], gone: list[str], events: list[dict[str, Any]]) -> None:
+    def take(self, news: News) -> None:
         """Tell the browser what has changed; called in the feed's thread."""
+        changed, gone, events = news.changed, news.gone, news.events
         if self._ids is not None:
             changed = [row for row in changed if row["id"] in self._ids]
             gone = [key for key in gone if key in self._ids]
             events = [event for event in events if event["id"] in self._ids]
+            if not (changed or gone or events or news.before.problem != news.now.problem):
+                return
         with self._sending:
             self._number += 1
             self._say(
@@ -115,7 +119,7 @@ class Panel(anywidget.AnyWidget):
                     "changed": changed,
                     "gone": gone,
                     "events": events,
-                    "problem": snapshot.problem,
+                    "problem": news.now.problem,
                 }
             )
 

@@ -118,7 +118,8 @@ export class Drawer {
       ["Launched", row.launched ? `${new Date(row.launched * 1000).toLocaleString()} (${duration(Date.now() / 1000 - row.launched)} ago)` : ""],
       ["Addresses", [row.private, row.public && `public ${row.public}`].filter(Boolean).join(", ")],
       ["Network", [row.zone, row.network].filter(Boolean).join(" ")],
-      ["Ports", row.ports.map((port) => h("div", {}, port.url ? link(port.url, `${port.url} → ${port.port}`) : String(port.port)))],
+      ["Ports", row.ports.map((port) => h("div", {}, port.url ? link(port.url, `${port.url} → ${port.port}`) : String(port.port),
+        port.live && button(`Close port ${port.port}`, () => this.store.about(row.id, "unpublish", { port: port.port }), { symbol: "close", quiet: true, kind: "ob-quiet ob-copy" })))],
       ["Security groups", row.groups.join(", ")], ["Key pair", row.key], ["User data", row.user_data],
       ["Volumes", row.volumes.map((volume) => h("div", {}, `${volume.volume_id} ${volume.size ? `${volume.size} GiB ` : ""}${volume.device ? `on ${volume.device}` : ""}${volume.delete_on_termination ? "" : ", stays"}`))],
       ["Tags", tags.map(([name, value]) => h("span", { class: "ob-tag" }, `${name}=${value}`))],
@@ -137,9 +138,9 @@ export class Drawer {
     this.shown = events[0];
     const lines = events.map((event) => h("li", { class: event.level === "bad" ? "ob-bad" : "" },
       h("time", { datetime: new Date(event.at * 1000).toISOString() }, new Date(event.at * 1000).toLocaleTimeString()),
-      h("strong", {}, event.name || event.id), h("span", {}, event.text), event.who && h("span", { class: "ob-faint" }, event.who)));
+      h("strong", {}, event.name || event.id), h("span", {}, event.text), event.who && h("span", { class: "ob-faint" }, `by ${event.who}`)));
     this.content.replaceChildren(lines.length ? h("ul", { class: "ob-events", role: "log" }, lines)
-      : h("div", { class: "ob-faint" }, "Nothing has happened since the panel was opened."));
+      : h("div", { class: "ob-faint" }, "Nothing has happened yet."));
   }
 }
 

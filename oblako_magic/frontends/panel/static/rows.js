@@ -116,7 +116,7 @@ function cellKey(id, row) {
 export function possible(row) {
   const simulated = !row.backed;
   if (row.kind === "notebook") {
-    return { InService: ["stop"], Stopped: ["start", "terminate"], Failed: ["start", "terminate"] }[row.state] || [];
+    return { InService: ["stop", "terminate"], Stopped: ["start", "terminate"], Failed: ["start", "terminate"] }[row.state] || [];
   }
   return {
     running: simulated ? ["stop", "reboot", "terminate"] : ["stop", "reboot", "terminate", "inside"],
