@@ -122,7 +122,8 @@ class Notebook:
         self.wait()
 
     def _said(self, message: Any) -> None:
-        if message.type == "error":
+        # The first is Chromium's word for a container's network that came or went beside it.
+        if message.type == "error" and "ERR_NETWORK_CHANGED" not in message.text:
             self.errors.append(message.text)
 
     def wait(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from ...errors import OblakoError
 from ...lifecycle import DEFAULT_AMI, DEFAULT_TYPE, parse_volumes
 from ...model import parse_publish
 from ...names import TAG_PUBLISH
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def _words(value: Any) -> list[str]:
@@ -72,8 +75,9 @@ def arguments(form: Mapping[str, Any]) -> dict[str, Any]:
 
 def _quoted(text: str) -> str:
     """A word of the magic's line: quoted where it must be, and safe from the line's own expansion."""
-    plain = shlex.quote(text)
-    return plain if plain == text and not set(text) & set("{}$") else "'" + text.replace("'", "'\"'\"'") + "'"
+    # Between single quotes a $ is left alone; braces are expanded there, too, unless they are doubled.
+    doubled = _BRACES.sub(r"{{\1}}", text)
+    return text if shlex.quote(text) == text else "'" + doubled.replace("'", "'\"'\"'") + "'"
 
 
 def magic(form: Mapping[str, Any]) -> str:

@@ -91,6 +91,12 @@ export class RowView {
     this.note = note;
   }
 
+  /** Say where in the table it stands, and whether the Tab key stops at it. */
+  place(index, current) {
+    this.node.setAttribute("aria-rowindex", String(index + 2));
+    this.node.tabIndex = current ? 0 : -1;
+  }
+
   set selected(on) {
     this.box.checked = on;
     this.node.classList.toggle("ob-selected", on);

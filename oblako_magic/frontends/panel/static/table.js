@@ -6,6 +6,9 @@ import { chosenColumns, matches } from "./columns.js";
 import { RowView, possible } from "./rows.js";
 
 const OVER_FOR = 45_000; // milliseconds that a terminated instance is still shown
+const ALL = 60; // rows that all have elements; of more only those near the screen
+const ROW = 37; // pixels of a row, with its border
+const MORE = 8; // rows above and below the screen that are ready
 
 export class Table {
   constructor(context) {
@@ -20,7 +23,11 @@ export class Table {
     this.empty = h("div", { class: "ob-empty" });
     this.table = h("table", { class: "oblako-instances ob-table", "aria-label": "Instances" },
       h("thead", {}, this.headRow), this.body);
-    this.node = h("div", { class: "ob-scroll", tabindex: "-1" }, this.table, this.empty);
+    const spacer = () => h("tr", { class: "ob-spacer", "aria-hidden": "true", hidden: true }, h("td", {}));
+    this.above = spacer();
+    this.below = spacer();
+    this.body.append(this.above, this.below);
+    this.node = h("div", { class: "ob-scroll", tabindex: "-1", onscroll: () => this.scrolled() }, this.table, this.empty);
     this.observer = new IntersectionObserver((entries) => this.seen(entries), { root: this.node, rootMargin: "40px" });
     this.body.addEventListener("keydown", (event) => this.key(event));
     this.body.addEventListener("focusin", (event) => this.focused(event));
@@ -31,6 +38,7 @@ export class Table {
   close() {
     this.observer.disconnect();
     cancelAnimationFrame(this.frame);
+    cancelAnimationFrame(this.scrolling);
   }
 
   /** All rows anew: other columns. */
@@ -107,37 +115,76 @@ export class Table {
     keyed.sort(([a, x], [b, y]) => (a < b ? -1 : a > b ? 1 : x.id < y.id ? -1 : 1) * (column && down ? -1 : 1));
     this.order = keyed.map(([, row]) => row.id);
     const wanted = new Set(this.order);
+    for (const id of [...this.selected]) if (!wanted.has(id) || isOver(this.store.rows.get(id))) this.selected.delete(id);
+    if (!wanted.has(this.current)) this.current = this.order[0] ?? null;
+    this.table.setAttribute("aria-rowcount", String(this.order.length + 1));
+    this.place();
+    this.showSelection();
+    this.showEmpty();
+  }
+
+  /** The part of the order that has elements: all of it, or of a long table what is near the screen. */
+  near() {
+    if (this.order.length <= ALL) return [0, this.order.length];
+    const first = Math.floor(this.node.scrollTop / ROW) - MORE;
+    const count = Math.ceil((this.node.clientHeight || 420) / ROW) + 2 * MORE;
+    const from = Math.max(0, Math.min(first, this.order.length - count));
+    return [from, Math.min(this.order.length, from + count)];
+  }
+
+  /** Give the rows that are near their elements and their order; move only those that stand elsewhere. */
+  place() {
+    const [from, to] = this.near();
+    const ids = this.order.slice(from, to);
+    const near = new Set(ids);
     for (const [id, view] of this.views) {
-      if (wanted.has(id)) continue;
+      if (near.has(id)) continue;
+      if (view.node.contains(document.activeElement)) this.node.focus({ preventScroll: true });
       this.observer.unobserve(view.node);
       this.visible.delete(id);
       view.remove();
       this.views.delete(id);
     }
-    this.place();
-    for (const id of [...this.selected]) if (!wanted.has(id)) this.selected.delete(id);
-    this.showSelection();
-    this.showEmpty();
-    if (!this.views.has(this.current)) this.current = this.order[0] ?? null;
-    for (const [id, view] of this.views) view.node.tabIndex = id === this.current ? 0 : -1;
-  }
-
-  /** Put the rows into their order, and move only those that stand elsewhere. */
-  place() {
-    let next = this.body.firstChild;
-    for (const id of this.order) {
+    this.above.firstChild.style.height = `${from * ROW}px`;
+    this.below.firstChild.style.height = `${(this.order.length - to) * ROW}px`;
+    this.above.hidden = from === 0;
+    this.below.hidden = to === this.order.length;
+    let next = this.above.nextSibling;
+    ids.forEach((id, index) => {
       let view = this.views.get(id);
       if (!view) {
         view = new RowView(this.store.rows.get(id), this.columns, this.context);
+        view.selected = this.selected.has(id);
         this.views.set(id, view);
         this.observer.observe(view.node);
       }
+      view.place(from + index, id === this.current || (index === 0 && !near.has(this.current)));
       if (next === view.node) next = next.nextSibling;
       else this.body.insertBefore(view.node, next);
-      if (!view.note) continue;
+      if (!view.note) return;
       if (next === view.note) next = next.nextSibling;
       else this.body.insertBefore(view.note, next);
+    });
+  }
+
+  scrolled() {
+    if (this.order.length > ALL && !this.scrolling) {
+      this.scrolling = requestAnimationFrame(() => {
+        this.scrolling = 0;
+        this.place();
+      });
     }
+  }
+
+  /** Go to a row by its place in the order, whether it has elements yet or not. */
+  goTo(at) {
+    const index = Math.max(0, Math.min(this.order.length - 1, at));
+    this.current = this.order[index];
+    if (!this.views.has(this.current)) {
+      this.node.scrollTop = index * ROW - this.node.clientHeight / 2;
+      this.place();
+    }
+    this.views.get(this.current)?.node.focus();
   }
 
   showEmpty() {
@@ -212,8 +259,7 @@ export class Table {
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: this.order.length - 1 }[event.key];
     const onRow = event.target === this.views.get(id)?.node;
     if (to !== undefined) {
-      const view = this.views.get(this.order[Math.max(0, Math.min(this.order.length - 1, to))]);
-      view.node.focus();
+      this.goTo(to);
     } else if (onRow && event.key === " ") this.select(id, { shiftKey: event.shiftKey });
     else if (onRow && event.key === "Enter") this.context.details(id);
     else if (event.key === "F2") this.context.rename(id);
