@@ -43,8 +43,9 @@ from oblako_magic.frontends.panel.feed import News
 from oblako_magic.frontends.panel.rows import Snapshot, difference, rows_of
 n = {rows}
 def raw(i, name):
-    return dict(id=f'i-{{i:017x}}', state='running', name=name, account='123456789012', region='us-east-1', backed=False,
-        image='', container='', container_id='', address='', ports=[dict(container_port=80, host_port=20000 + i,
+    return dict(id=f'i-{{i:017x}}', state='running', name=name, account='123456789012', region='us-east-1',
+        backed=False, image='', container='', container_id='', address='',
+        ports=[dict(container_port=80, host_port=20000 + i,
         host='127.0.0.1')], impaired='', note='', progress='', user_data='', rebooting=False, reason='', reason_code='',
         type='t3.micro', image_id='ami-1', private_ip='10.0.0.1', launch_time='2026-01-01T00:00:00+00:00', groups=[],
         tags={{}}, volumes=[])
