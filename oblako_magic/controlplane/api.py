@@ -104,7 +104,7 @@ class Api:
             ("GET", "/hello"): _hello if guest else self._hello,
             ("GET", "/status"): self._status,
             ("GET", "/instances"): self._guests_instances if guest else self._instances,
-            ("GET", "/notebooks"): self._notebooks,
+            ("GET", "/notebooks"): self._guests_notebooks if guest else self._notebooks,
             ("GET", "/events"): self._events,
             ("GET", "/orphans"): self._orphans,
             ("POST", "/adopt"): self._adopt,
@@ -171,17 +171,24 @@ class Api:
         return {"revision": revision, "notebooks": rows}
 
     def _guests_instances(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The same for an instance: of the user's accounts alone, and never so many waits that the user's own can't."""
+        """The same for an instance: of the user's accounts alone."""
+        answer = self._as_guest(self._instances, arguments)
+        rows = [row for row in answer["instances"] if row["account"] != names.NOTEBOOK_ACCOUNT]
+        return {**answer, "instances": rows}
+
+    def _guests_notebooks(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return self._as_guest(self._notebooks, arguments)
+
+    def _as_guest(self, call: Callable[[dict[str, Any]], dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Never so many waits that the user's own can't."""
         waits = self._guests.acquire(blocking=False)
         try:
             if not waits:
                 arguments = {**arguments, "timeout": min(float(arguments.get("timeout", 0)), _SHORTEST_WAIT)}
-            answer = self._instances(arguments)
+            return call(arguments)
         finally:
             if waits:
                 self._guests.release()
-        rows = [row for row in answer["instances"] if row["account"] != names.NOTEBOOK_ACCOUNT]
-        return {**answer, "instances": rows}
 
     def _events(self, arguments: dict[str, Any]) -> dict[str, Any]:
         timeout = min(float(arguments.get("timeout", 0)), _LONGEST_WAIT)

@@ -20,8 +20,8 @@ LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", names.HOST_ALIAS, "hos
 _UNSIGNED = re.compile(rb"(?:^|&)Action=AssumeRoleWith(?:SAML|WebIdentity)(?:&|$)")
 _ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 _HEADER, _KEY_HEADER = (f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, KEY_HEADER))
-FOR_INSTANCES = frozenset({("GET", "/hello"), ("GET", "/instances")})
-"""What instances may call of the own API: what says no more than DescribeInstances does, and changes nothing."""
+FOR_INSTANCES = frozenset({("GET", "/hello"), ("GET", "/instances"), ("GET", "/notebooks")})
+"""What instances may call of the own API: what says no more than Describe actions do, and changes nothing."""
 OPEN = "/_oblako/open/"
 """Links that open a notebook instance."""
 PEER = "oblako.peer"
@@ -69,7 +69,7 @@ class Guard:
         if peer == peers.INSTANCE:
             path = environ.get("PATH_INFO", "")
             call = (environ.get("REQUEST_METHOD"), path.removeprefix(API))
-            if path.startswith(API) and call not in FOR_INSTANCES:
+            if path.startswith(OPEN) or (path.startswith(API) and call not in FOR_INSTANCES):
                 return "an instance may not ask this of the control plane; do it outside, where the control plane runs."
             return ""
         who = "a program that can't be told" if peer == peers.UNKNOWN else f"user {peer}"

@@ -154,6 +154,8 @@ def test_it_costs_far_less_than_a_millisecond() -> None:
         (peers.INSTANCE, f"{process.API}/instances", ""),
         (peers.INSTANCE, f"{process.API}/stop", "an instance may not ask this"),
         (peers.INSTANCE, f"{process.API}/status", "an instance may not ask this"),
+        (peers.INSTANCE, f"{process.API}/notebooks", ""),
+        (peers.INSTANCE, "/_oblako/open/nonce", "an instance may not ask this"),
         (1001, "/", "user 1001"),
         (peers.UNKNOWN, "/", "can't be told"),
     ],
