@@ -15,7 +15,7 @@ from moto.sagemaker.models import FakeSageMakerNotebookInstanceLifecycleConfig, 
 from moto.sagemaker.responses import SageMakerResponse
 
 from . import notebook_params, notebooks
-from .notebook_rules import check_tags, in_time, pages, request_params
+from .notebook_rules import check_tags, in_time, pages, request_params, strict
 
 _SORT = {"Name": "name", "CreationTime": "creation_time", "LastModifiedTime": "last_modified_time"}
 _LONGEST_SCRIPT = 16384
@@ -29,8 +29,10 @@ def _check_scripts(*given: list[dict[str, str]] | None) -> None:
         for entry in hook or []:
             text = entry.get("Content") or ""
             try:
-                base64.b64decode(text, validate=True)
+                base64.b64decode(text, validate=strict.on)
             except (binascii.Error, ValueError):
+                if not strict.on:
+                    continue
                 raise ValidationError(message="The lifecycle script is not encoded in base64.") from None
             if len(text) > _LONGEST_SCRIPT:
                 raise ValidationError(message=f"The lifecycle script is longer than {_LONGEST_SCRIPT} characters.")

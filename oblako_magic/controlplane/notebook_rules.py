@@ -71,7 +71,7 @@ def _check_volume(self: Any, volume_size_in_gb: Any) -> None:
 
 
 def _check_config(backend: Any, name: str | None) -> None:
-    if _strict.on and name and name not in backend.notebook_instance_lifecycle_configurations:
+    if strict.on and name and name not in backend.notebook_instance_lifecycle_configurations:
         backend.describe_notebook_instance_lifecycle_config(name)  # raises in moto's words
 
 
@@ -89,7 +89,8 @@ class _Strict:
     on = True
 
 
-_strict = _Strict()
+strict = _Strict()
+"""Of this process."""
 
 
 def _check_network(account: str, region: str, subnet_id: str | None, groups: list[str] | None, internet: str) -> None:
@@ -99,7 +100,7 @@ def _check_network(account: str, region: str, subnet_id: str | None, groups: lis
         if groups:
             raise ValidationError(message="SubnetId is required when SecurityGroupIds are specified.")
         return
-    if not _strict.on:
+    if not strict.on:
         return
     backend: Any = ec2_backends[account][region]
     try:
@@ -137,7 +138,7 @@ def _create(original: Callable[..., Any], settings: Settings) -> Callable[..., A
         mine.metadata_service = more.get("metadata_service") or {"MinimumInstanceMetadataServiceVersion": "1"}
         try:
             notebooks.launch(notebook, settings)
-            if subnet and _strict.on:
+            if subnet and strict.on:
                 mine.interface = _interface(notebook)
         except Exception:
             del self.notebook_instances[notebook_instance_name]
@@ -411,7 +412,7 @@ def _list_request(self: Any) -> Any:
 
 def install(settings: Settings) -> None:
     """Lay the rules over moto. Once a process."""
-    _strict.on = settings.strict
+    strict.on = settings.strict
     book: Any = FakeSagemakerNotebookInstance
     rules: list[tuple[type, str, Any]] = [
         (book, "validate_instance_type", _check_type),

@@ -6,7 +6,6 @@ here talks to an engine. Every function wants moto's lock held.
 
 from __future__ import annotations
 
-import base64
 import logging
 import secrets
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from moto.sagemaker.models import sagemaker_backends
 
 from .. import names
 from ..guest import notebook as guest
+from ..guest import user_data
 from ..model import ContainerSpec, parse_publish
 from ..settings import Settings
 from .semantics import backing
@@ -414,7 +414,7 @@ def hooks_of(notebook: Any) -> dict[str, bytes]:
     for hook, given in (("OnCreate", config.on_create), ("OnStart", config.on_start)):
         text = next((entry.get("Content") for entry in given or []), None)
         if text and not (hook == "OnCreate" and extra(notebook).created):
-            found[hook] = base64.b64decode(text)
+            found[hook] = user_data.decode(text)
     return found
 
 

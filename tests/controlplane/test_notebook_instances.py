@@ -1,6 +1,6 @@
 """Notebook instances through boto3: every action, what is refused, and what runs behind them.
 
-A small stand-in for JupyterLab makes them quick; ``test_notebook_lab.py`` has the real one.
+A small stand-in for JupyterLab makes them quick; ``tests/cloud/test_notebooks.py`` has the real one.
 """
 
 from __future__ import annotations
