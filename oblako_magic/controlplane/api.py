@@ -177,7 +177,9 @@ class Api:
         return {**answer, "instances": rows}
 
     def _guests_notebooks(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        return self._as_guest(self._notebooks, arguments)
+        """The same for an instance: without their machines, which are the service account's."""
+        answer = self._as_guest(self._notebooks, arguments)
+        return {**answer, "notebooks": [{**one, "machine": "", "container": ""} for one in answer["notebooks"]]}
 
     def _as_guest(self, call: Callable[[dict[str, Any]], dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
         """Never so many waits that the user's own can't."""

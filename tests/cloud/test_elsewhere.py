@@ -147,7 +147,7 @@ settings = Settings.from_env()
 runtime = process.ensure(settings)
 found = {"hello": process.call(runtime, "GET", "/hello")}
 for call in ("GET /status", "POST /stop", "POST /instances", "GET /orphans", "POST /remove", "POST /adopt",
-             "GET /instances/../status", "GET /notebooks", "POST /publish"):
+             "GET /instances/../status", "POST /notebooks", "POST /publish"):
     method, path = call.split()
     try:
         found[call] = process.call(runtime, method, path, {} if method == "POST" else None)

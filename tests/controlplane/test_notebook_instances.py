@@ -521,6 +521,21 @@ def test_subnet(notebook_plane: Plane, book: Callable[[str], Book]) -> None:
     )
 
 
+def test_one_sees_the_others(notebook_plane: Plane, book: Callable[[str], Book]) -> None:
+    """From inside: the notebook instances, and not their machines."""
+    one = book("seeing").create().until("InService")
+    script = (
+        "import os, json, urllib.request as r; "
+        "q = r.Request(os.environ['U'] + '/_oblako/v1/notebooks', headers={'X-Oblako': '1'}); "
+        "print(r.urlopen(q).read().decode())"
+    )
+    url = f"http://host.docker.internal:{urlsplit(notebook_plane.endpoint).port}"
+    rows = json.loads(one.run("env", f"U={url}", "python3", "-c", script))["notebooks"]
+    assert [(row["name"], row["status"], row["machine"], row["container"]) for row in rows] == [
+        ("seeing", "InService", "", "")
+    ]
+
+
 def test_no_internet(notebook_plane: Plane, book: Callable[[str], Book]) -> None:
     subnet = notebook_plane.client().describe_subnets()["Subnets"][0]["SubnetId"]
     one = book("closed").create(SubnetId=subnet, DirectInternetAccess="Disabled").until("InService")
