@@ -264,6 +264,13 @@ def token(engine: Engine, instance_id: str) -> str:
     return (streams.read_file(engine, instance_id, TOKEN) or b"").decode(errors="replace").strip()
 
 
+def environment(engine: Engine, instance_id: str) -> dict[str, str]:
+    """The variables that its server and kernels have from us; none where there are none."""
+    text = (streams.read_file(engine, instance_id, f"{FOLDER}/env") or b"").decode(errors="replace")
+    pairs = (word.partition("=") for word in shlex.split(text) if "=" in word)
+    return {key: value for key, _, value in pairs}
+
+
 def valid_environment(text: str) -> dict[str, str]:
     """Read the JSON object of a tag.
 

@@ -234,23 +234,27 @@ class Notebooks(Make):
     ) -> ExecResult:
         """Run a command in a notebook instance, as ``Ec2.exec`` does in others: as root unless told otherwise.
 
+        It has the environment that JupyterLab's kernels have, so that boto3 finds the cloud around it.
+
         Raises
         ------
         OblakoError
             Where the notebook is not in service; WaitError where time ran out.
         """
         from .. import remote
+        from ..guest import notebook as guest
 
         if notebook.refresh().status != "InService":
             raise OblakoError(terms.not_open(notebook))
         # The service's machine, which DescribeInstances does not show to its users.
         machine = Instance(notebook.machine, state="running", name=notebook.name, container=notebook.container)
+        engine = self._ec2.engine()
         return remote.execute(
-            self._ec2.engine(),
+            engine,
             machine,
             command,
             user=user,
-            env=env,
+            env={**guest.environment(engine, notebook.machine), **(env or {})},
             workdir=workdir,
             timeout=timeout,
             on_stdout=on_stdout,

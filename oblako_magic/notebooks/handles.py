@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OblakoError
 from ..model import PortMapping
 
 if TYPE_CHECKING:
@@ -143,10 +144,25 @@ class Notebook:
         return Embedded(self._client.link(self), height)
 
     def exec(
-        self, command: str | Sequence[str], *, user: str | None = None, timeout: float | None = None
+        self,
+        command: str | Sequence[str],
+        *,
+        user: str | None = None,
+        timeout: float | None = None,
+        check: bool = False,
     ) -> ExecResult:
-        """Run a command in the notebook instance to its end; see ``Notebooks.exec``."""
-        return self._client.exec(self, command, user=user, timeout=timeout)
+        """Run a script (str) or an argv (list) in the notebook instance to its end; see ``Notebooks.exec``.
+
+        Raises
+        ------
+        OblakoError
+            With ``check``, also where the exit code is not 0.
+        """
+        result = self._client.exec(self, command, user=user, timeout=timeout)
+        if check and not result.ok:
+            last = (result.stderr or result.stdout).strip().splitlines()[-1:]
+            raise OblakoError(f"the command in {self.name} ended with exit code {result.exit_code}: {''.join(last)}")
+        return result
 
     def __str__(self) -> str:
         return self.name

@@ -88,6 +88,7 @@ def run_source(page: Any, source: str) -> str:
 
 def test_a_notebook_instance(outer: Open, control_plane: ControlPlane, tmp_path: Path) -> None:
     page = outer.page
+    page.set_default_timeout(180_000)
     for number in range(len(CELLS)):
         outer.run(number)
     row = page.locator("table.oblako-notebooks tbody tr").inner_text()

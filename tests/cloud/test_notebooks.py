@@ -76,7 +76,9 @@ def test_a_link_keeps_to_the_name_by_which_it_was_opened(students: NotebookList)
 def test_work_is_kept_over_stop_and_start(students: NotebookList) -> None:
     first, second = students
     address = first.url
-    first.exec(f"echo notes > {HOME}/notes.txt", user="ec2-user")
+    first.exec(f"echo notes > {HOME}/notes.txt", user="ec2-user", check=True)
+    with pytest.raises(OblakoError, match="the command in class-01 ended with exit code 3: why"):
+        first.exec("echo why >&2; exit 3", check=True)
     assert not second.exec(f"cat {HOME}/notes.txt").ok, "the volumes are apart"
     assert first.stop().status == "Stopped"
     with pytest.raises(OblakoError, match="class-01 is Stopped: %ec2 notebook start class-01 starts it"):
@@ -86,6 +88,13 @@ def test_work_is_kept_over_stop_and_start(students: NotebookList) -> None:
     assert first.url == address
     assert first.exec(f"cat {HOME}/notes.txt").stdout == "notes\n"
     assert first.exec("cat /ebs/starts").stdout == "started\nstarted\n"
+
+
+def test_a_command_has_the_environment_of_the_kernels(students: NotebookList) -> None:
+    script = (
+        "import boto3, os; print(os.environ['COURSE'], len(boto3.client('ec2').describe_instances()['Reservations']))"
+    )
+    assert students[1].exec(["python3", "-c", script], user="ec2-user").stdout == "al gebra's 0\n"
 
 
 def test_further_ports_are_there(students: NotebookList) -> None:
