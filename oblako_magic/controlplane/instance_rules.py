@@ -19,7 +19,8 @@ from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.instances import InstanceResponse
 
 from . import capacity
-from .launch_rules import BEHAVIORS, truth
+from .launch_rules import BEHAVIORS
+from .templates import truth
 
 _STOPPED_ONLY = {"instance_type", "user_data", "kernel", "ramdisk", "ebs_optimized", "sriov_net_support", "ena_support"}
 """Attributes that EC2 changes of stopped instances alone (API reference, ModifyInstanceAttribute)."""

@@ -23,7 +23,7 @@ from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import random_reservation_id
 
 from .. import catalog
-from . import capacity
+from . import capacity, templates
 from .records import erase
 from .semantics import ami_for
 
@@ -90,11 +90,6 @@ def trusted() -> Iterator[None]:
         _trusted.reset(before)
 
 
-def truth(value: Any) -> bool:
-    """A boolean as the APIs and templates write it."""
-    return str(value).lower() == "true"
-
-
 # -- names ------------------------------------------------------------------------------------------------
 
 
@@ -156,27 +151,6 @@ def check(backend: Any, image_id: str | None, named_groups: Any, kwargs: dict[st
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{key}' does not exist")
 
 
-def _template(backend: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The data of the request's launch template."""
-    given = kwargs.get("launch_template")
-    return dict(backend._get_template_from_args(given).data) if given else {}
-
-
-def _fill_in(template: dict[str, Any], kwargs: dict[str, Any]) -> None:
-    """What moto does not take from a launch template; and what it takes only after the checks."""
-    if kwargs.get("is_instance_type_default") and template.get("InstanceType"):
-        kwargs["instance_type"], kwargs["is_instance_type_default"] = template["InstanceType"], False
-    kwargs["key_name"] = kwargs.get("key_name") or template.get("KeyName")
-    kwargs["instance_initiated_shutdown_behavior"] = kwargs.get("instance_initiated_shutdown_behavior") or template.get(
-        "InstanceInitiatedShutdownBehavior"
-    )
-    for argument, name in (
-        ("disable_api_stop", "DisableApiStop"),
-        ("disable_api_termination", "DisableApiTermination"),
-    ):
-        kwargs[argument] = bool(kwargs.get(argument)) or truth(template.get(name))
-
-
 # -- the client token -------------------------------------------------------------------------------------
 
 
@@ -232,12 +206,20 @@ def _run_request(original: Callable[[Any], Any], strict: bool) -> Callable[[Any]
         known = _launched_before(backend, token, digest) if token else None
         if known is not None:
             return ActionResult(known)
-        asked = _Asked(int(self._get_param("MinCount", 1)), truth(self._get_param("DisableApiTermination", False)))
+        asked = _Asked(
+            int(self._get_param("MinCount", 1)), templates.truth(self._get_param("DisableApiTermination", False))
+        )
         before = _asked.set(asked)
         try:
             result = original(self)
         finally:
             _asked.reset(before)
+        for instance in result.result.instances[1:]:  # moto has associated the first one
+            name, arn = self._get_param("IamInstanceProfile.Name"), self._get_param("IamInstanceProfile.Arn")
+            if name or arn:
+                backend.associate_iam_instance_profile(
+                    instance.id, iam_instance_profile_name=name, iam_instance_profile_arn=arn
+                )
         if token:
             _remember(backend, token, digest, result.result.id)
         return result
@@ -253,11 +235,12 @@ def _dry_run(request: Any, backend: Any, strict: bool) -> None:
         "key_name": request._get_param("KeyName"),
         "security_group_ids": request._get_param("SecurityGroupIds", []),
         "nics": request._get_param("NetworkInterfaces", []),
+        "subnet_id": request._get_param("SubnetId"),
         "launch_template": request._get_param("LaunchTemplate", {}),
         "instance_initiated_shutdown_behavior": request._get_param("InstanceInitiatedShutdownBehavior"),
     }
-    template = _template(backend, kwargs)
-    _fill_in(template, kwargs)
+    template = templates.data_of(backend, kwargs)
+    templates.fill_in(template, kwargs)
     image_id = request._get_param("ImageId") or template.get("ImageId")
     if image_id and (catalog.is_ami_id(image_id) or image_id.startswith("resolve:")):
         image_id = ami_for(backend, image_id)
@@ -278,10 +261,11 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
         asked, version = _asked.get(), _version.get()
         if version and kwargs.get("launch_template"):
             kwargs["launch_template"] = {"Version": version, **kwargs["launch_template"]}
-        template = _template(self, kwargs)
+        template = templates.data_of(self, kwargs)
         if asked is not None and asked.protected:
             kwargs["disable_api_termination"] = True
-        _fill_in(template, kwargs)
+        templates.fill_in(template, kwargs, by_request=asked is not None)
+        profile = templates.profile_of(template, kwargs, self, strict=strict)
         image_id = ami_for(self, image_id or template.get("ImageId")) or image_id
         named = security_group_names or template.get("SecurityGroups")
         check(self, image_id, named, kwargs, strict=strict)
@@ -297,7 +281,10 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
                 return Reservation(random_reservation_id(), self.account_id)
         before = set(self.reservations)
         try:
-            return original(self, image_id, count, user_data, security_group_names, **kwargs)
+            reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
+            for instance in reservation.instances if profile else ():
+                self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
+            return reservation
         except Exception:
             # Moto registers a reservation first and fills it then: nothing half-made may stay.
             for key in [key for key in self.reservations if key not in before]:

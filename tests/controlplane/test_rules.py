@@ -391,6 +391,100 @@ class TestHalfOfALaunch:
         client.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
 
 
+class TestLaunchTemplates:
+    """What a template holds, a launch has, unless it says otherwise."""
+
+    def template(self, plane: Plane, **data: Any) -> dict[str, str]:
+        name = uuid.uuid4().hex
+        plane.client().create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": AMI, **data})
+        return {"LaunchTemplateName": name}
+
+    def test_all_that_a_request_could_say(self, plane: Plane) -> None:
+        client, name = plane.client(), uuid.uuid4().hex
+        plane.client("iam").create_instance_profile(InstanceProfileName=name)
+        group = client.create_security_group(GroupName=name, Description=name)["GroupId"]
+        place = subnet(plane, "172.31.16.0/20")
+        interface = {"DeviceIndex": 0, "SubnetId": place, "Groups": [group], "AssociatePublicIpAddress": False}
+        template = self.template(
+            plane,
+            NetworkInterfaces=[{**interface, "DeleteOnTermination": False}],
+            IamInstanceProfile={"Name": name},
+            InstanceMarketOptions={"MarketType": "spot"},
+            MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 3},
+            Monitoring={"Enabled": True},
+            EbsOptimized=True,
+            TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "of", "Value": "template"}]}],
+        )
+        made = simulated(plane, 2, LaunchTemplate=template)["Instances"]
+        for one in made:
+            plane.until(one["InstanceId"], "running")
+            found = plane.describe(one["InstanceId"])
+            assert found["SubnetId"] == place
+            assert "PublicIpAddress" not in found
+            (nic,) = found["NetworkInterfaces"]
+            assert [given["GroupId"] for given in nic["Groups"]] == [group]
+            assert nic["Attachment"]["DeleteOnTermination"] is False
+            assert found["IamInstanceProfile"]["Arn"].endswith(f"/{name}")
+            assert found["InstanceLifecycle"] == "spot"
+            assert found["MetadataOptions"]["HttpTokens"] == "required"
+            assert found["MetadataOptions"]["HttpPutResponseHopLimit"] == 3
+            assert found["Monitoring"]["State"] == "enabled"
+            assert found["EbsOptimized"] is True
+            volume = found["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+            assert client.describe_volumes(VolumeIds=[volume])["Volumes"][0]["Tags"] == [
+                {"Key": "of", "Value": "template"}
+            ]
+        refused("InvalidParameterCombination", simulated, plane, LaunchTemplate=template, SubnetId=place)
+        other = running(plane, LaunchTemplate=template, MetadataOptions={"HttpTokens": "optional"})
+        assert plane.describe(other)["MetadataOptions"]["HttpTokens"] == "optional"
+
+    def test_the_zone(self, plane: Plane) -> None:
+        template = self.template(plane, Placement={"AvailabilityZone": "us-east-1c"})
+        instance_id = running(plane, LaunchTemplate=template)
+        assert plane.describe(instance_id)["Placement"]["AvailabilityZone"] == "us-east-1c"
+        asked = {"AvailabilityZone": "us-east-1d"}
+        instance_id = running(plane, LaunchTemplate=template, Placement=asked)
+        assert plane.describe(instance_id)["Placement"]["AvailabilityZone"] == "us-east-1d"
+
+    def test_a_profile_that_is_not_there(self, plane: Plane) -> None:
+        before = ids(plane)
+        template = self.template(plane, IamInstanceProfile={"Name": "nobody-made-it"})
+        refused("InvalidParameterValue", simulated, plane, LaunchTemplate=template)
+        assert ids(plane) == before
+
+    def test_a_group_uses_the_version_that_it_names(self, plane: Plane) -> None:
+        client, scaling = plane.client(), plane.client("autoscaling")
+        template = self.template(plane, InstanceType="t3.nano", TagSpecifications=SIMULATED)
+        name = template["LaunchTemplateName"]
+        plane.client("iam").create_instance_profile(InstanceProfileName=name)
+        data = {
+            "ImageId": AMI,
+            "InstanceType": "t3.nano",
+            "TagSpecifications": SIMULATED,
+            "MetadataOptions": {"HttpTokens": "required"},
+            "IamInstanceProfile": {"Name": name},
+            "NetworkInterfaces": [{"DeviceIndex": 0, "AssociatePublicIpAddress": False}],
+            "BlockDeviceMappings": [{"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 3}}],
+        }
+        client.create_launch_template_version(LaunchTemplateName=name, LaunchTemplateData=data)
+        place = subnet(plane, "172.31.32.0/20")
+        scaling.create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            LaunchTemplate={**template, "Version": "$Latest"},
+            MinSize=1,
+            MaxSize=1,
+            VPCZoneIdentifier=place,
+        )
+        (group,) = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        found = plane.describe(group["Instances"][0]["InstanceId"])
+        assert found["SubnetId"] == place
+        assert "PublicIpAddress" not in found
+        assert found["MetadataOptions"]["HttpTokens"] == "required"
+        assert found["IamInstanceProfile"]["Arn"].endswith(f"/{name}")
+        assert {one["DeviceName"] for one in found["BlockDeviceMappings"]} == {"/dev/sda1", "/dev/sdf"}
+        scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+
+
 class TestInstanceProfiles:
     def profile(self, plane: Plane) -> str:
         name = f"profile-{uuid.uuid4().hex}"
