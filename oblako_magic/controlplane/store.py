@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 MAGIC = b"OBLAKO-STATE "
 FORMAT = 1
 _NOT_SAVED = {"moto_api", "instance_metadata", "motoapi"}
+_WITH_KEYS = {"kms", "acm", "acm-pca"}
+"""Services whose records hold private keys or certificates as objects."""
 _PRISTINE = "_oblako_pristine"
 """Attribute of an EC2 backend: the built-in AMIs and snapshots as moto made them, by id."""
 
@@ -407,6 +409,10 @@ class Store:
 def _dumps(services: Any) -> bytes:
     table: dict[type, Callable[[Any], Any]] = dict(copyreg.dispatch_table)
     table.update(_TABLE)
+    if _WITH_KEYS & {backends.service_name for backends in _backend_dicts()}:
+        from .keys import reducers
+
+        table.update(reducers())
     for backends in _backend_dicts():
         for accounts in dict.values(backends):
             for backend in dict.values(accounts):

@@ -367,3 +367,34 @@ def test_a_peering_reaches_the_region_that_is_there_after_a_reset(own: Plane) ->
     )["TransitGatewayPeeringAttachment"]["TransitGatewayAttachmentId"]
     far = own.client(region=regions[1]).describe_transit_gateway_peering_attachments()
     assert [one["TransitGatewayAttachmentId"] for one in far["TransitGatewayPeeringAttachments"]] == [attachment]
+
+
+def test_keys_and_certificates_outlive_a_kill(own: Plane) -> None:
+    kms, acm = own.client("kms"), own.client("acm")
+    message = b"signed before"
+
+    def key(spec: str, usage: str) -> str:
+        return str(kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"])
+
+    signers = {
+        key("RSA_2048", "SIGN_VERIFY"): "RSASSA_PSS_SHA_256",
+        key("ECC_NIST_P256", "SIGN_VERIFY"): "ECDSA_SHA_256",
+    }
+    signed = {
+        one: kms.sign(KeyId=one, Message=message, SigningAlgorithm=algorithm)["Signature"]
+        for one, algorithm in signers.items()
+    }
+    secret = key("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT")
+    encrypted = kms.encrypt(KeyId=secret, Plaintext=b"kept")["CiphertextBlob"]
+    arn = acm.request_certificate(DomainName="example.com")["CertificateArn"]
+    shown = acm.describe_certificate(CertificateArn=arn)["Certificate"]
+    own.kill()
+    own.start()
+    kms, acm = own.client("kms"), own.client("acm")
+    assert kms.decrypt(CiphertextBlob=encrypted)["Plaintext"] == b"kept"
+    for one, algorithm in signers.items():
+        how = {"KeyId": one, "Message": message, "SigningAlgorithm": algorithm}
+        assert kms.verify(Signature=signed[one], **how)["SignatureValid"]
+        assert kms.verify(Signature=kms.sign(**how)["Signature"], **how)["SignatureValid"]
+    assert acm.describe_certificate(CertificateArn=arn)["Certificate"]["DomainName"] == shown["DomainName"]
+    assert "can't be" not in own.log()
