@@ -10,6 +10,8 @@ from moto.ec2.exceptions import OperationNotPermitted4
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 
+from . import rollback
+
 _STACK_TAGS = "aws:cloudformation:"
 REPLACES = "oblako_replaces"
 """Attribute of a new instance: the one that goes when it runs."""
@@ -200,15 +202,14 @@ def settled(instance: Any, failure: str = "") -> bool:
         return False
     old = vars(instance).get(REPLACES)
     if failure:
-        failed(stack, instance, old, failure)
-    else:
-        if old is not None and instance.state == "running":
-            _retire(instance)
-        complete(stack)
+        return failed(stack, instance, old, failure) or old is not None
+    if old is not None and instance.state == "running":
+        _retire(instance)
+    complete(stack)
     return old is not None
 
 
-def failed(stack: Any, resource: Any, old: Any, failure: str) -> None:
+def failed(stack: Any, resource: Any, old: Any, failure: str) -> bool:
     """A resource of the stack that it waits for can't be had.
 
     Parameters
@@ -218,11 +219,18 @@ def failed(stack: Any, resource: Any, old: Any, failure: str) -> None:
     old : object or None
         What it was to replace.
     failure : str
+
+    Returns
+    -------
+    bool
+        Whether other resources have been taken back.
     """
     if stack.status == "CREATE_IN_PROGRESS":
-        _fail(stack, "CREATE_FAILED", failure)
-    elif stack.status == "UPDATE_IN_PROGRESS":
+        rollback.create_failed(stack, resource, failure)
+        return True
+    if stack.status == "UPDATE_IN_PROGRESS":
         _roll_back(stack, resource, old, failure)
+    return False
 
 
 def complete(stack: Any) -> None:
@@ -273,12 +281,7 @@ def _roll_back(stack: Any, instance: Any, old: Any, failure: str) -> None:
         mapped._resource_json_map = stack.template_dict["Resources"]
         mapped.load_parameters()
         stack.output_map = stack._create_output_map()
-    _fail(stack, "UPDATE_FAILED" if old is None else "UPDATE_ROLLBACK_COMPLETE", failure)
-
-
-def _fail(stack: Any, status: str, reason: str) -> None:
-    stack._add_stack_event(status, resource_status_reason=reason)
-    stack.status, stack.status_reason = status, reason
+    rollback.fail(stack, "UPDATE_FAILED" if old is None else "UPDATE_ROLLBACK_COMPLETE", failure)
 
 
 def _delete_instance(self: Any, account_id: str, region: str) -> None:
@@ -304,7 +307,7 @@ def _delete_stack(original: Callable[[Any, str], None]) -> Callable[[Any, str], 
                 raise
             for key in lost:
                 self.stacks[key] = before[key]
-                _fail(before[key], "DELETE_FAILED", getattr(error, "message", None) or str(error))
+                rollback.fail(before[key], "DELETE_FAILED", getattr(error, "message", None) or str(error))
 
     return delete_stack
 
@@ -327,14 +330,25 @@ def _execute_change_set(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
         before = {key: (stack.template, stack.parameters) for key, stack in self.stacks.items()}
-        original(self, change_set_name, stack_name)
+        try:
+            original(self, change_set_name, stack_name)
+        except Exception as error:
+            named = (one for one in self.change_sets.values() if change_set_name in _names(one))
+            change_set: Any = next(named, None)
+            if not rollback.change_set_failed(change_set, self.stacks.get(getattr(change_set, "stack_id", "")), error):
+                raise
+            return
         for change_set in self.change_sets.values():
-            if change_set_name in (change_set.change_set_id, change_set.change_set_name):
+            if change_set_name in _names(change_set):
                 stack = change_set.stack
                 stack._parse_template()
                 _hold_back(stack, change_set.change_set_type, before.get(stack.stack_id, (None, None)))
 
     return execute_change_set
+
+
+def _names(change_set: Any) -> tuple[str, str]:
+    return change_set.change_set_id, change_set.change_set_name
 
 
 def _hold_back(stack: Any, kind: str, before: tuple[Any, Any]) -> None:
@@ -349,8 +363,10 @@ def install_late(service: str) -> None:
     if service != "cloudformation":
         return
     from moto.cloudformation.models import CloudFormationBackend, Stack
+    from moto.cloudformation.responses import CloudFormationResponse
 
     rules: list[tuple[type, str, Any]] = [
+        (CloudFormationResponse, "create_stack", rollback.create_stack(CloudFormationResponse.create_stack)),
         (Stack, "update", _update_stack(Stack.update)),
         (CloudFormationBackend, "delete_stack", _delete_stack(CloudFormationBackend.delete_stack)),
         (

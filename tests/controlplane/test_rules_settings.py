@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -148,6 +149,17 @@ class TestShortage:
         eventually(lambda: last()["State"] == "active", what="the last request is fulfilled")
         assert empty.state(last()["InstanceId"]) in ("pending", "running")
         client.cancel_spot_instance_requests(SpotInstanceRequestIds=requests)
+
+    def test_a_stack_fails_with_the_reason(self, empty: Plane) -> None:
+        simulated(empty, 4, InstanceType="t3.nano")
+        before, stacks, name = ids(empty), empty.client("cloudformation"), f"stack-{uuid.uuid4().hex[:8]}"
+        web = {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": AMI, "InstanceType": "t3.nano"}}
+        stacks.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": {"Web": web}}))
+        (stack,) = stacks.describe_stacks(StackName=name)["Stacks"]
+        assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+        assert "sufficient t3.nano capacity" in stack["StackStatusReason"]
+        assert ids(empty) == before
+        stacks.delete_stack(StackName=name)
 
 
 @pytest.fixture(scope="module")

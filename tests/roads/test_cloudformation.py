@@ -85,20 +85,100 @@ def test_the_waiter_waits_for_the_container(stacks: Stacks) -> None:
     gone(stacks.plane, instance_id)
 
 
-def test_an_image_that_can_not_be_had_fails_the_stack_with_the_reason(stacks: Stacks) -> None:
-    image = "localhost:1/oblako/no-such-image:1"
-    name = stacks.create({"ImageId": image})
-    stack = stacks.until(name, "CREATE_FAILED")
-    assert image in stack["StackStatusReason"]
-    events = stacks.client.describe_stack_events(StackName=name)["StackEvents"]
-    failed = [event for event in events if event["ResourceStatus"] == "CREATE_FAILED"]
-    assert failed
-    assert all(image in event["ResourceStatusReason"] for event in failed)
-    instance_id = stacks.web(name)
-    gone(stacks.plane, instance_id)
-    stacks.delete(name)
+NO_IMAGE = "localhost:1/oblako/no-such-image:1"
+
+
+def of_stack(stacks: Stacks, name: str) -> dict[str, str]:
+    """Logical id to id of the stack's instances, the terminated ones too."""
+    by = [{"Name": "tag:aws:cloudformation:stack-name", "Values": [name]}]
+    found = stacks.plane.client().describe_instances(Filters=by)["Reservations"]
+    made = [i for reservation in found for i in reservation["Instances"]]
+    return {tags(i)["aws:cloudformation:logical-id"]: i["InstanceId"] for i in made}
+
+
+def group_of(stacks: Stacks, name: str) -> list[str]:
+    found = stacks.plane.client().describe_security_groups(Filters=[{"Name": "description", "Values": [name]}])
+    return [one["GroupId"] for one in found["SecurityGroups"]]
+
+
+def more_resources(note: str) -> dict[str, Any]:
+    """A second instance, which runs, and a security group that is described by the note."""
+    group = {"Type": "AWS::EC2::SecurityGroup", "Properties": {"GroupDescription": note}}
+    return {"Other": {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": build.TINY_IMAGE}}, "Group": group}
+
+
+@pytest.mark.parametrize("how", [{}, {"OnFailure": "DO_NOTHING"}, {"DisableRollback": True}, {"OnFailure": "DELETE"}])
+def test_an_image_that_can_not_be_had_fails_the_stack_with_the_reason(stacks: Stacks, how: dict[str, Any]) -> None:
+    name = f"stack-{uuid.uuid4().hex[:8]}"
+    kept = "DO_NOTHING" in how.values() or "DisableRollback" in how
+    body = stacks.template({"ImageId": NO_IMAGE}, **more_resources(name))
+    stack_id = stacks.client.create_stack(StackName=name, TemplateBody=body, **how)["StackId"]
+    ended = "CREATE_FAILED" if kept else "DELETE_COMPLETE" if "DELETE" in how.values() else "ROLLBACK_COMPLETE"
+    stack = stacks.until(stack_id, ended)
+    assert NO_IMAGE in stack["StackStatusReason"]
+    assert "failed to create: [Web]" in stack["StackStatusReason"]
+    events = stacks.client.describe_stack_events(StackName=stack_id)["StackEvents"]
+    (failed,) = [one for one in events if (one["LogicalResourceId"], one["ResourceStatus"]) == ("Web", "CREATE_FAILED")]
+    assert NO_IMAGE in failed["ResourceStatusReason"]
+    assert failed["ResourceType"] == "AWS::EC2::Instance"
+    made = of_stack(stacks, name)
+    gone(stacks.plane, made["Web"])
+    if kept:
+        running(stacks.plane, made["Other"])
+        assert len(group_of(stacks, name)) == 1
+    else:
+        gone(stacks.plane, made["Other"])
+        assert stacks.plane.state(made["Other"]) == "terminated"
+    if ended != "DELETE_COMPLETE":
+        stacks.delete(name)
+    gone(stacks.plane, *made.values())
+    assert group_of(stacks, name) == []
+    assert of_stack(stacks, name) == made, "nothing was made anew by looking"
     with pytest.raises(ClientError, match="does not exist"):
         stacks.stack(name)
+
+
+@pytest.mark.parametrize("by", ["request", "change set"])
+def test_a_resource_that_is_refused_fails_the_stack(stacks: Stacks, by: str) -> None:
+    name = f"stack-{uuid.uuid4().hex[:8]}"
+    web = {"KeyName": "nobody-made-it"}
+    body = stacks.template(web, **more_resources(name))
+    # Web is the first in the template: by its dependency it is made last.
+    document = json.loads(body)
+    document["Resources"]["Web"]["DependsOn"] = ["Other", "Group"]
+    body = json.dumps({**document, "Resources": dict(reversed(document["Resources"].items()))})
+    if by == "request":
+        stacks.client.create_stack(StackName=name, TemplateBody=body)
+    else:
+        made = stacks.client.create_change_set(
+            StackName=name, TemplateBody=body, ChangeSetName="new", ChangeSetType="CREATE"
+        )
+        stacks.client.execute_change_set(ChangeSetName=made["Id"])
+    stack = stacks.until(name, "ROLLBACK_COMPLETE")
+    assert "The key pair 'nobody-made-it' does not exist" in stack["StackStatusReason"]
+    gone(stacks.plane, *of_stack(stacks, name).values())
+    assert group_of(stacks, name) == []
+    assert stacks.client.list_stack_resources(StackName=name)["StackResourceSummaries"] == []
+    stacks.delete(name)
+
+
+def test_a_template_that_makes_no_sense_is_refused(stacks: Stacks) -> None:
+    name = f"stack-{uuid.uuid4().hex[:8]}"
+    body = json.dumps(
+        {
+            "Resources": {"Web": {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": build.TINY_IMAGE}}},
+            "Outputs": {"Odd": {"Value": {"Fn::GetAtt": ["Web", "NoSuchThing"]}}},
+        }
+    )
+    with pytest.raises(ClientError, match="NoSuchThing"):
+        stacks.client.create_stack(StackName=name, TemplateBody=body)
+    with pytest.raises(ClientError, match="not both"):
+        stacks.client.create_stack(
+            StackName=name, TemplateBody=stacks.template({}), OnFailure="DELETE", DisableRollback=False
+        )
+    with pytest.raises(ClientError, match="does not exist"):
+        stacks.stack(name)
+    assert of_stack(stacks, name) == {}
 
 
 def test_update_in_place_keeps_the_container(stacks: Stacks) -> None:
