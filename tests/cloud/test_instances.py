@@ -407,7 +407,7 @@ class TestStacks:
     def test_deploy_of_what_can_not_work(self, cloud: Ec2) -> None:
         with pytest.raises(WaitError) as caught:
             cloud.deploy("broken", self.TEMPLATE, parameters={"Image": NO_IMAGE})
-        assert "CREATE_FAILED" in str(caught.value)
+        assert "ROLLBACK_COMPLETE" in str(caught.value)
         assert NO_IMAGE in str(caught.value)
         with pytest.raises(AwsError):
             cloud.deploy("nonsense", "{not a template", parameters={})

@@ -111,7 +111,7 @@ def test_a_stack_that_fails(plane: Plane) -> None:
     formation = plane.client("cloudformation")
     tags = [{"Key": "oblako:image", "Value": "oblako-test/no-such-image:2"}]
     formation.create_stack(StackName="failing", TemplateBody=template(Tags=tags))
-    eventually(lambda: stack_status(formation, "failing") == "CREATE_FAILED", timeout=40)
+    eventually(lambda: stack_status(formation, "failing") == "ROLLBACK_COMPLETE", timeout=40)
     reason = formation.describe_stacks(StackName="failing")["Stacks"][0]["StackStatusReason"]
     assert "no-such-image" in reason
     formation.delete_stack(StackName="failing")
