@@ -192,6 +192,25 @@ class Ec2(Watching, Ports):
         # By name: this layer knows no front end, and a program without a notebook loads no widgets.
         return import_module(".frontends.panel.widget", __package__).Panel(self, instances)
 
+    def map(self, instances: Sequence[Instance] | None = None) -> Any:
+        """A picture of the region: VPCs, subnets, instances, security groups and published ports.
+
+        Parameters
+        ----------
+        instances : sequence of Instance, optional
+            Only these, with what they are in; by default all that are not terminated.
+
+        Returns
+        -------
+        oblako_magic.frontends.topology.Topology
+            ``svg()`` gives it as text, ``save(path)`` writes it.
+
+        Raises
+        ------
+        OblakoError
+        """
+        return import_module(".frontends.gather", __package__).topology(self, instances)
+
     def shell(self, instance: Instance, *, user: str = "") -> Any:
         """A shell on an instance, for a notebook.
 

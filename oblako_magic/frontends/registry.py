@@ -218,7 +218,8 @@ def command(
 
 ORDER = (
     "run", "ls", "panel", "show", "stop", "start", "reboot", "terminate", "wait", "exec", "shell", "logs", "console",
-    "stats", "events", "ports", "publish", "unpublish", "cp", "images", "env", "status", "doctor", "client", "stack",
+    "stats", "events", "map", "ports", "publish", "unpublish", "cp", "images", "env", "status", "doctor",
+    "client", "stack",
     "notebook run", "notebook ls", "notebook open", "notebook url", "notebook stop", "notebook start",
     "notebook terminate", "notebook update",
 )  # fmt: skip

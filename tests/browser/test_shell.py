@@ -100,6 +100,27 @@ def test_a_command_its_output_and_the_size(notebook: Notebook) -> None:
     frame.evaluate("node => { node.style.height = '400px'; node.style.width = ''; }")
 
 
+_PAGE = """() => {
+  const probe = document.createElement("i");
+  probe.style.color = "var(--jp-layout-color0)";
+  document.body.append(probe);
+  return getComputedStyle(probe).color;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+def test_its_colours_are_the_page_s(notebook: Notebook, theme: str) -> None:
+    shell = Terminal(notebook.page, 0)
+    before = notebook.page.evaluate(_PAGE)
+    assert shell.root.evaluate("node => node.obShell.options.theme.background") == before
+    notebook.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    eventually(lambda: notebook.page.evaluate(_PAGE) != before, what=f"the page has {theme}")
+    mine = "node => node.obShell.options.theme.background"
+    eventually(lambda: shell.root.evaluate(mine) == notebook.page.evaluate(_PAGE), what="the terminal follows")
+    drawn = "node => getComputedStyle(node.querySelector('.xterm-scrollable-element')).backgroundColor"
+    assert shell.root.evaluate(drawn) == notebook.page.evaluate(_PAGE)
+
+
 def test_ctrl_c_and_a_paste(notebook: Notebook) -> None:
     shell = Terminal(notebook.page, 0)
     shell.run("sleep 98765")

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from oblako_magic.errors import OblakoError, TargetError
 from oblako_magic.events import Event, EventList
+from oblako_magic.frontends.topology import Machine, Topology
 from oblako_magic.handles import Check, ExecResult, Instance, InstanceList, Orphan, Report, Stats, Status
 from oblako_magic.model import PortMapping, parse_publish
 from oblako_magic.notebooks import Notebooks
@@ -236,6 +237,11 @@ class FakeEc2:
     def _follow(self, since: int) -> Iterator[Event]:
         yield event(since + 1, what="running -> stopping")
         raise KeyboardInterrupt
+
+    def map(self, instances: Sequence[Instance] | None = None) -> Topology:
+        self._called("map", instances)
+        machines = self.machines if instances is None else instances
+        return Topology(self.region, machines=tuple(Machine(one.id, one.name, one.state) for one in machines))
 
     def images(self) -> list[dict[str, Any]]:
         self._called("images")

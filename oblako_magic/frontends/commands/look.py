@@ -1,4 +1,4 @@
-"""``ls``, ``show``, ``events``, ``stats`` and ``images``: look, and change nothing."""
+"""``ls``, ``show``, ``events``, ``map``, ``stats`` and ``images``: look, and change nothing."""
 
 from __future__ import annotations
 
@@ -91,6 +91,25 @@ def events(session: Session, args: Namespace) -> Any:
             # The only way to end it, so it's no failure.
             return None
     return None
+
+
+@command(
+    "map",
+    "Draw VPCs, subnets, instances, security groups and ports",
+    details="A picture in a notebook, with the links of published ports; a tree in a terminal.",
+    arguments=[Argument("TARGET", TARGETS.help + " All by default.", True, False, completes="targets")],
+    options=[FILTER, Option(("--svg",), "Write the picture to this file, too.", "FILE")],
+    examples=[
+        Example(f"{MAGIC} map", "All of the region."),
+        Example(f"{MAGIC} map --svg cloud.svg web-*", "Some instances with what they are in, and as a file."),
+    ],
+)
+def draw(session: Session, args: Namespace) -> Any:
+    """Draw."""
+    picture = session.ec2.map(targets(session, args) if args.target or args.filter else None)
+    if args.svg:
+        picture.save(args.svg)
+    return picture
 
 
 @command(

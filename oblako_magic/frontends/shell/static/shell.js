@@ -1,7 +1,8 @@
 // The browser's side of a shell: xterm.js on the widget's messages. Joined with xterm's own modules by bundle.py, which
 // gives it `Terminal` and `FitAddon`.
 
-const WAIT = 700; // milliseconds after which an unheard key is spoken of
+const WAIT = 1000; // milliseconds after which an unheard key is spoken of
+const SOON = 100; // milliseconds that keys wait for the answer to those before them, to go together
 const PIECE = 16384; // characters of a paste in one message
 
 function element(tag, className, attributes = {}, text = "") {
@@ -49,12 +50,9 @@ function render({ model, el }) {
   root.append(bar, frame);
   el.append(root);
 
-  const fontSize = parseFloat(getComputedStyle(root).getPropertyValue("--jp-code-font-size")) || 13;
-  const family = getComputedStyle(root).getPropertyValue("--jp-code-font-family").trim();
   const terminal = new Terminal({
-    fontFamily: family || "Menlo, Consolas, 'DejaVu Sans Mono', monospace",
-    fontSize, scrollback: 10000, cursorBlink: true, minimumContrastRatio: 4.5, macOptionIsMeta: true,
-    screenReaderMode: localStorage.getItem("oblako-shell-reader") === "on", theme: theme(root),
+    fontSize: 13, scrollback: 10000, cursorBlink: true, minimumContrastRatio: 4.5, macOptionIsMeta: true,
+    screenReaderMode: localStorage.getItem("oblako-shell-reader") === "on",
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
@@ -73,8 +71,21 @@ function render({ model, el }) {
     model.send({ ...content, view, n: number });
   }
 
+  let typed = "";
+  let soon = 0;
+
   function type(text) {
     if (model.get("ending")) return;
+    typed += text;
+    if (heard === number || typed.length > PIECE) flush();
+    else if (!soon) soon = setTimeout(flush, SOON);
+  }
+
+  function flush() {
+    clearTimeout(soon);
+    soon = 0;
+    const text = typed;
+    typed = "";
     for (let at = 0; at < text.length; ) {
       // Not through the middle of a character of two halves.
       let end = Math.min(at + PIECE, text.length);
@@ -86,7 +97,7 @@ function render({ model, el }) {
   }
 
   terminal.onData(type);
-  terminal.onBinary((data) => send({ kind: "bytes", codes: Array.from(data, (c) => c.charCodeAt(0)) }));
+  terminal.onBinary((data) => flush() ?? send({ kind: "bytes", codes: Array.from(data, (c) => c.charCodeAt(0)) }));
   terminal.onResize(() => resized());
 
   function resized() {
@@ -96,9 +107,22 @@ function render({ model, el }) {
     send({ kind: "size", rows: terminal.rows, columns: terminal.cols });
   }
 
+  let dressed = false;
+
+  // The page's colours and letters, which an element has only once it is in the page.
+  function dress() {
+    const style = getComputedStyle(root);
+    const family = style.getPropertyValue("--jp-code-font-family").trim();
+    terminal.options.fontFamily = family || "Menlo, Consolas, 'DejaVu Sans Mono', monospace";
+    terminal.options.fontSize = parseFloat(style.getPropertyValue("--jp-code-font-size")) || 13;
+    terminal.options.theme = theme(root);
+  }
+
   function fitted() {
     // A hidden tab has no size, and must not give the shell one.
     if (frame.clientWidth < 40 || frame.clientHeight < 20) return;
+    if (!dressed) dress();
+    dressed = true;
     fit.fit();
     resized();
   }
@@ -124,6 +148,7 @@ function render({ model, el }) {
     if (content.kind === "heard" && content.view === view) {
       heard = Math.max(heard, content.n);
       if (heard < number) since = performance.now();
+      else if (typed) flush();
     } else if (content.kind === "out") {
       if (content.end <= at) return;
       if (content.start > at) return hello(); // something was missed
@@ -191,7 +216,7 @@ function render({ model, el }) {
 
   const sizes = new ResizeObserver(() => fitted());
   sizes.observe(frame);
-  const themes = new MutationObserver(() => { terminal.options.theme = theme(root); });
+  const themes = new MutationObserver(dress);
   themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"] });
   root.addEventListener("wheel", (event) => event.stopPropagation(), { passive: true });
 
@@ -203,6 +228,7 @@ function render({ model, el }) {
 
   return () => {
     clearInterval(clock);
+    clearTimeout(soon);
     sizes.disconnect();
     themes.disconnect();
     model.off("msg:custom", message);
