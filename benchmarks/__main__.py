@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import launch, records, report, startup
+from . import launch, notebooks, records, report, startup
 from .harness import Row
 from .world import World, world
 
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[Row]]] = {
     "events": launch.events,
     "start": startup.control_plane,
     "save": records.saves,
+    "notebooks": notebooks.benchmarks,
 }
 
 
