@@ -35,7 +35,8 @@ _PATH: Final = f"{NOTEBOOK_HOME}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/u
 
 # What pip asks for its secrets with is in the environment and, for as long as it runs, in files below /run.
 # Setuptools goes, which nothing needs. All is compiled here, so that nothing is at the first start; pip's own way of
-# it uses one CPU. There is no aws command: it brings a second botocore, 125 MB.
+# it uses one CPU. The sources get an old date first: mmdebstrap sets what is younger than its own start back to that,
+# and each compiled file holds the date of its source. There is no aws command: it brings a second botocore, 125 MB.
 _NOTEBOOK: Final = r"""
 set -eu
 root=$1
@@ -65,6 +66,7 @@ chroot "$root" "$home/bin/python" -m pip install --no-cache-dir --no-compile --p
 pip uninstall --yes --root-user-action ignore setuptools
 rm -rf "$root$private" "$root/root/.cache"
 echo "I: compiling what was installed..." >&2
+find "$root$home/lib" -name '*.py' -exec touch -h -d '2020-01-01 00:00:00 UTC' {} +
 chroot "$root" "$home/bin/python" -m compileall -q -j 0 "$home/lib" > /dev/null || true
 settings=$root$home/etc/jupyter
 mkdir -p "$settings/labconfig" "$settings/jupyter_server_config.d"

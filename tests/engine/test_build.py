@@ -230,6 +230,7 @@ def test_notebook_image_has_a_lab_for_ec2_user(notebook_image: str, engine_backe
         python -c 'import ssl, boto3, oblako_magic; print(oblako_magic.__version__)'
         cd "$(python -c 'import jupyterlab; print(jupyterlab.__path__[0])')" && ls __pycache__/*.pyc | wc -l | tr -d ' '
         pip check
+        find /opt/notebook -name '*.pyc' -newer /etc/hostname
         ls /run /root/.netrc /root/.cache 2>/dev/null
         """
     _, output = _run(engine_backend, notebook_image, run_label, "bash", "-c", script)
