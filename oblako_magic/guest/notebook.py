@@ -148,13 +148,15 @@ phase "starting JupyterLab"
 cd "$home" 2>/dev/null || cd /
 export JUPYTER_CONFIG_PATH="$dir/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}"
 command -v jupyter >/dev/null || fail "image" "this image has no jupyter"
+# By its own name where it has one: the other is a program more, which has to be loaded first.
+if command -v jupyter-lab >/dev/null; then set -- jupyter-lab; else set -- jupyter lab; fi
 if setpriv --reuid="$uid" --regid="$gid" --init-groups true 2>/dev/null; then
-  exec setpriv --reuid="$uid" --regid="$gid" --init-groups jupyter lab --no-browser
+  exec setpriv --reuid="$uid" --regid="$gid" --init-groups "$@" --no-browser
 fi
 exec python3 -c 'import os, pwd, sys
 p = pwd.getpwnam(sys.argv[1])
 os.initgroups(p.pw_name, p.pw_gid); os.setgid(p.pw_gid); os.setuid(p.pw_uid)
-os.execvp(sys.argv[2], sys.argv[2:])' "$user" jupyter lab --no-browser
+os.execvp(sys.argv[2], sys.argv[2:])' "$user" "$@" --no-browser
 """
 
 _CONFIG = """# Made by oblako_magic at each start.
