@@ -33,8 +33,8 @@ _BUSY_WORDS = (
     "transport is closing",
     "ttrpc: closed",
 )
-_HALF_WORDS = ("id already in use", ": already exists")
-"""What Docker says of a start when its containerd has a process of an earlier one that nobody waited for."""
+_HALF_WORDS = ("id already in use", ": already exists", ": file exists: unknown")
+"""What Docker says of a start when its containerd has the process, or the folder, of an earlier one."""
 _DOWN_WORDS = (
     "connection refused",
     "connection aborted",

@@ -61,6 +61,7 @@ TABLE: list[tuple[Exception, type[EngineError], bool]] = [
     (api_error(500, "transport: Error while dialing dial unix:///run/containerd.sock: timeout"), EngineError, True),
     (api_error(500, "task 91fde80fae9604: already exists"), HalfStarted, False),
     (api_error(500, "id already in use"), HalfStarted, False),
+    (api_error(500, "failed to start shim: mkdir /x/moby/c1ed0b3f: file exists: unknown"), HalfStarted, False),
     (api_error(500, "no space left on device"), EngineError, False),
     (api_error(400, "invalid reference format"), EngineError, False),
     (requests.exceptions.ReadTimeout("Read timed out."), EngineError, True),

@@ -400,4 +400,6 @@ def world(engine: Engine, folder: Path, run: str, seed: str, daemon: Daemon | No
         plane = stack.enter_context(
             running_plane(engine, disk / "state", run, f"{run}-faults", {variable: cut.url, **environ})
         )
+        if daemon is not None:
+            stack.callback(daemon.ensure)  # what is interrupted while it is down is taken away as well
         yield World(plane, cut, seed, daemon=daemon)

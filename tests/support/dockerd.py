@@ -108,6 +108,11 @@ class Daemon:
                     raise RuntimeError(f"dockerd did not start: {self.log()}")
                 time.sleep(0.02)
 
+    def ensure(self) -> None:
+        """Start it where it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            self.up()
+
     def kill(self) -> None:
         """As kill -9 of it: its containerd goes with it, the containers run on without one to look after them."""
         self._signal("pid", signal.SIGKILL)
