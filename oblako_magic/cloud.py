@@ -61,10 +61,14 @@ class Ec2(Watching, Ports):
         from .engine import images as engine_images
 
         here, stale = set[str](), ""
+        notebook = self.settings.notebook_image or names.NOTEBOOK_IMAGE
         with contextlib.suppress(OblakoError):
             here = set(engine_images.names_here(self.engine()))
-            found = engine_images.local(self.engine(), names.NOTEBOOK_IMAGE)
-            stale = found.stale if found else f"build it with: {engine_images.build_command('notebook')}"
+            found = engine_images.local(self.engine(), notebook)
+            missing = notebook == names.NOTEBOOK_IMAGE and found is None
+            stale = (
+                f"build it with: {engine_images.build_command('notebook')}" if missing else found.stale if found else ""
+            )
         rows = []
         default = self.settings.image or names.DEFAULT_IMAGE
         rows.append(
@@ -80,7 +84,7 @@ class Ec2(Watching, Ports):
             {
                 "image_id": "",
                 "name": "(notebook)",
-                "image": names.NOTEBOOK_IMAGE,
+                "image": notebook,
                 "description": f"{use}; {stale}" if stale else use,
             }
         )

@@ -86,17 +86,20 @@ def _notebook_image(ec2: Ec2) -> Check:
     """Whether the image of notebook instances is here, and has this very package in it."""
     from .engine import images, package
 
-    name, title = names.NOTEBOOK_IMAGE, "notebook image"
+    name, title = ec2.settings.notebook_image or names.NOTEBOOK_IMAGE, "notebook image"
     step = images.build_command("notebook")
     try:
         found = images.local(ec2.engine(), name)
     except EngineError as error:
         return Check(title, False, str(error), "see the engine above")
     if found is None:
+        step = step if name == names.NOTEBOOK_IMAGE else "the first one pulls it"
         return Check(title, True, f"{name} is not here; notebook instances need it ({step})")
     if found.stale:
         sentence, _, _ = found.stale.partition("; ")
         return Check(title, False, sentence, f"{step} --force")
+    if names.LABEL_VERSION not in found.labels:  # the user's own choice
+        return Check(title, True, f"{name} is here")
     built = found.labels.get(names.LABEL_BUILT, "some day")
     if found.labels.get(names.LABEL_SOURCE, package.digest()) != package.digest():
         return Check(title, True, f"{name}, built {built} from other files of this version ({step} --force)")
