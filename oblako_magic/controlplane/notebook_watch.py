@@ -253,10 +253,9 @@ class Watcher:
     def _of_machine(self, notebook: Any) -> str:
         reason = notebooks.machine_reason(notebook) or "its machine ended"
         image = notebooks.image_of(notebook, self._settings)
-        if image == names.NOTEBOOK_IMAGE and names.NOTEBOOK_IMAGE in reason:
+        if image == names.NOTEBOOK_IMAGE and f"{image} is not here" in reason:
             return (
-                f"the image {names.NOTEBOOK_IMAGE} is not here; build it with: oblako image build notebook - or name "
-                f"another one with OBLAKO_NOTEBOOK_IMAGE or the tag {names.TAG_IMAGE}."
+                f"{reason.rstrip('.')} (or name another one with OBLAKO_NOTEBOOK_IMAGE or the tag {names.TAG_IMAGE})."
             )
         return reason
 

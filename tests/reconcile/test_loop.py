@@ -13,7 +13,7 @@ import requests.exceptions
 
 from oblako_magic import names
 from oblako_magic.engine import Engine
-from oblako_magic.errors import EngineUnavailable
+from oblako_magic.errors import EngineError, EngineUnavailable
 from oblako_magic.reconcile.loop import Loop
 from tests.reconcile.fakes import FakeApi, FakeEngine, FakeSource, api_error
 from tests.support.plane import eventually
@@ -412,3 +412,34 @@ def test_stop_finishes_what_is_under_way() -> None:
     found = container(one, "i-1")
     assert found is not None
     assert found["State"] == {"Status": "running"}
+
+
+def test_before_every_start(make: Callable[..., Set]) -> None:
+    found: list[str] = []
+
+    def before_start(engine: Any, instance_id: str) -> None:
+        found.append(engine.api.containers_[names.container_name(instance_id)]["State"]["Status"])
+
+    here = make(before_start=before_start)
+    here.launch("i-1")
+    eventually(lambda: here.state("i-1") == "running")
+    here.source.want("i-1", want="stopped")
+    here.loop.wake(["i-1"])
+    eventually(lambda: here.state("i-1") == "stopped")
+    here.source.want("i-1", want="running", generation=2)
+    here.loop.wake(["i-1"])
+    eventually(lambda: here.state("i-1") == "running")
+    assert found == ["created", "exited"]
+
+
+def test_what_can_not_be_put_in_place_is_not_started(make: Callable[..., Set]) -> None:
+    def before_start(engine: Any, instance_id: str) -> None:
+        raise EngineError("there is no room for its files.")
+
+    here = make(before_start=before_start)
+    here.launch("i-1")
+    eventually(lambda: here.state("i-1") == "terminated")
+    assert here.api.count("start") == 0
+    assert here.api.containers_ == {}
+    reasons = [seen.reason.message for _, seen in here.source.reports if seen.reason is not None]
+    assert reasons[:1] == ["there is no room for its files."]
