@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from oblako_magic import Ec2
 from tests.browser.lab import Notebook, chromium, jupyter_lab, write_notebook
 from tests.support.plane import ControlPlane, eventually
 
@@ -215,7 +216,7 @@ def test_a_reload_brings_it_back(notebook: Notebook) -> None:
     again.until("after-the-17")
 
 
-def test_the_stop_of_the_instance_ends_it(notebook: Notebook) -> None:
+def test_the_stop_of_the_instance_ends_it(notebook: Notebook, shared_control_plane: ControlPlane) -> None:
     shell = Terminal(notebook.page, 0)
     notebook.run(5)
     eventually(lambda: "was stopped; the shell has ended" in shell.said(), what="it says so")
@@ -223,3 +224,5 @@ def test_the_stop_of_the_instance_ends_it(notebook: Notebook) -> None:
     button.click()
     eventually(lambda: "is stopped; start it with" in shell.said(), what="another one can't be had")
     assert notebook.errors == []
+    stops = [event for event in Ec2(shared_control_plane.settings).events() if event.what == "running -> stopping"]
+    assert [event.who.rstrip("0123456789") for event in stops] == ["%ec2 in notebook kernel "]
