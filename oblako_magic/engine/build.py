@@ -63,7 +63,7 @@ pip install --no-cache-dir --no-compile 'pip>=24,<28'
 echo "I: installing JupyterLab and oblako_magic with pip..." >&2
 chroot "$root" "$home/bin/python" -m pip install --no-cache-dir --no-compile --prefer-binary --progress-bar off \
   --root-user-action ignore --disable-pip-version-check --no-input @PACKAGES@ "$private/@WHEEL_NAME@" >&2
-pip uninstall --yes --root-user-action ignore setuptools
+pip uninstall --yes --root-user-action ignore setuptools rfc3987-syntax lark
 rm -rf "$root$private" "$root/root/.cache"
 echo "I: compiling what was installed..." >&2
 find "$root$home/lib" -name '*.py' -exec touch -h -d '2020-01-01 00:00:00 UTC' {} +
