@@ -18,6 +18,7 @@ from .process import API, HEADER, KEY_HEADER
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", names.HOST_ALIAS, "host.containers.internal"})
 _UNSIGNED = re.compile(rb"(?:^|&)Action=AssumeRoleWith(?:SAML|WebIdentity)(?:&|$)")
+_ROLE_THERE = re.compile(rb"Action=AssumeRole\b.*(?::|%3A){2}" + names.NOTEBOOK_ACCOUNT.encode())
 _ACCESS_KEY = re.compile(r"Credential=([^/,\s]+)/")
 _HEADER, _KEY_HEADER = (f"HTTP_{name.upper().replace('-', '_')}" for name in (HEADER, KEY_HEADER))
 FOR_INSTANCES = frozenset({("GET", "/hello"), ("GET", "/instances"), ("GET", "/notebooks")})
@@ -87,6 +88,13 @@ class Guard:
             given = match.group(1) if match else ""
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._key.encode())
 
+    @staticmethod
+    def _asks_for_service_account(environ: Mapping[str, Any], body: bytes) -> bool:
+        """Whether a request wants to act in the account that no user has; moto takes an account for an access key."""
+        match = _ACCESS_KEY.search(environ.get("HTTP_AUTHORIZATION", ""))
+        chosen = (match.group(1) if match else "", environ.get("HTTP_X_MOTO_ACCOUNT_ID", ""))
+        return names.NOTEBOOK_ACCOUNT in chosen or bool(_ROLE_THERE.search(body))
+
     def refusal(self, environ: Mapping[str, Any], body: bytes) -> str:
         """Why the request is refused; empty where it may pass."""
         host = host_name(environ.get("HTTP_HOST", ""))
@@ -103,6 +111,8 @@ class Guard:
             return "requests that another site makes a browser send are not allowed."
         if not self._has_key(environ):
             return "the access key is not this control plane's; use the one that oblako env prints."
+        if self._asks_for_service_account(environ, body):
+            return f"the account {names.NOTEBOOK_ACCOUNT} has the machines of notebook instances and is not to be used."
         path = environ.get("PATH_INFO", "")
         if path.startswith(API):
             return "" if environ.get(_HEADER) else f"this API wants the header {HEADER}."

@@ -46,6 +46,19 @@ def test_hosts_that_are_this_endpoints_pass(host: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "body"),
+    [
+        ({"HTTP_AUTHORIZATION": SIGNED.replace("test", "000000000042")}, QUERY),
+        ({"HTTP_X_MOTO_ACCOUNT_ID": "000000000042"}, QUERY),
+        ({}, b"Action=AssumeRole&RoleSessionName=x&RoleArn=arn%3Aaws%3Aiam%3A%3A000000000042%3Arole%2Fany"),
+    ],
+)
+def test_nobody_acts_in_the_account_of_notebook_machines(changes: dict[str, Any], body: bytes) -> None:
+    assert "000000000042" in Guard().refusal(environ(**changes), body)
+    assert Guard().refusal(environ(), body.replace(b"000000000042", b"123456789012")) == ""
+
+
+@pytest.mark.parametrize(
     "host",
     [
         "evil.example",
