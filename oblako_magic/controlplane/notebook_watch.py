@@ -108,7 +108,7 @@ class Watcher:
                     work.append((self._recover, notebook, ("token", notebook.arn)))
                 start = notebooks.start_of(mine.machine)
                 status = notebooks.status(notebook)
-                if mine.machine.state == "running" and status == "Pending" and backing(mine.machine).engine_run:
+                if mine.machine.state == "running" and status == "Pending":
                     work.append((self._await, notebook, start))
                 elif notebooks.unexplained(notebook):
                     work.append((self._explain, notebook, ("why", *start)))
