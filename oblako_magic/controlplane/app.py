@@ -245,7 +245,7 @@ class App:
                 self._backends = backends
                 self._intent.mend()
                 changed = self._intent.scan()
-                self._tell(environ, action, body, answer)
+                self._tell(environ, action, body, answer, bool(changed))
                 self._intent.touched()
                 version = self._store.touch()
                 self._intent.hold(changed, version)
@@ -263,9 +263,13 @@ class App:
         log.warning("%s %s: %s", environ.get("REQUEST_METHOD"), action, refused, exc_info=failure)
         raise refused
 
-    def _tell(self, environ: dict[str, Any], action: str, body: bytes, answer: tuple[str, Any, bytes]) -> None:
+    def _tell(
+        self, environ: dict[str, Any], action: str, body: bytes, answer: tuple[str, Any, bytes], changed: bool
+    ) -> None:
         """Put what the request has done into the log of events."""
         journal = self._intent.journal
+        if not changed and not journal.minds(environ):
+            return  # a program that fills a table must not have all instances looked at for each row
         with journal.caller(environ):
             news = self._intent.tell()
         if answer[0].startswith("2"):

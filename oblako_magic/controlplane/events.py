@@ -179,6 +179,12 @@ class Journal:
         finally:
             self._caller = self._service = ""
 
+    @staticmethod
+    def minds(environ: Mapping[str, Any]) -> bool:
+        """Whether a request is of a service that may change an instance otherwise than in its state."""
+        scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+        return scope is None or scope[3] in _TOLD
+
     def who(self, environ: Mapping[str, Any]) -> str:
         """The sender of a request: its program, and whose it is where that is not ours."""
         name, peer = tool(environ.get("HTTP_USER_AGENT", "")), environ.get(PEER)
