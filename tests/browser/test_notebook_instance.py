@@ -50,7 +50,7 @@ def outer(control_plane: ControlPlane, notebook_image: str, tmp_path: Path) -> I
     """The outer notebook, opened in Chromium at ``localhost``, which is where JupyterLab opens a browser."""
     write_notebook(tmp_path / "seen.ipynb", CELLS)
     with jupyter_lab(tmp_path) as url, chromium() as browser:
-        address = url.format("seen.ipynb").replace("//127.0.0.1:", "//localhost:")
+        address = url.format("seen").replace("//127.0.0.1:", "//localhost:")
         yield Open(browser.new_page(viewport={"width": 1300, "height": 1000}), address)
 
 
