@@ -79,7 +79,7 @@ def notebook(shared_control_plane: ControlPlane, tmp_path_factory: pytest.TempPa
     with jupyter_lab(folder) as url, chromium() as browser:
         context = browser.new_context(viewport={"width": 1300, "height": 1400})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
-        opened = Notebook(context.new_page(), url.format("shell.ipynb"))
+        opened = Notebook(context.new_page(), url.format("shell"))
         for cell in range(4):
             opened.run(cell)
         yield opened
