@@ -87,8 +87,8 @@ def measure(kind: str, rows: int, notebook: Notebook) -> dict[str, Any]:
     began = time.monotonic()
     notebook.start(3)
     page.wait_for_function(
-        "() => /\\bchanged\\b/.test(document.querySelector('.jp-OutputArea').parentNode.parentNode"
-        ".parentNode.innerText.replace(/change\\('changed'\\)/g, ''))",
+        "where => [...document.querySelectorAll(where)].some(one => one.textContent.includes('changed'))",
+        arg=".probe" if kind == "plain" else ".oblako-panel .ob-table",
         timeout=60_000,
     )
     changed = time.monotonic() - began

@@ -446,3 +446,70 @@ def test_five_hundred_rows(lab: tuple[Any, str], cloud: Ec2, request: pytest.Fix
     finally:
         notebook.close()
         cloud.change("terminate", made, wait=False)
+
+
+STILL = """
+  .oblako-panel :is(.ob-cell-id, .ob-cell-image) > *, .oblako-panel .ob-cell-uptime { visibility: hidden !important; }
+  .oblako-panel * { caret-color: transparent !important; animation: none !important; }
+"""
+"""Ids and times, which differ from run to run, are not looked at."""
+COMPARE = """async ([seen, stored]) => {
+  // Both, blurred into blocks of 12 pixels: a letter's shape is lost, a colour, a border or a place is not.
+  const blocks = async (data) => {
+    const image = new Image(); image.src = 'data:image/png;base64,' + data; await image.decode();
+    const canvas = new OffscreenCanvas(90, 32), drawing = canvas.getContext('2d', {willReadFrequently: true});
+    drawing.imageSmoothingQuality = 'high'; drawing.drawImage(image, 0, 0, 90, 32);
+    return drawing.getImageData(0, 0, 90, 32).data;
+  };
+  const [a, b] = [await blocks(seen), await blocks(stored)];
+  let far = 0, sum = 0;
+  for (let at = 0; at < a.length; at += 4) {
+    const off = Math.max(...[0, 1, 2].map(c => Math.abs(a[at + c] - b[at + c])));
+    sum += off; if (off > 48) far += 1;
+  }
+  return {mean: sum / (a.length / 4), far: far / (a.length / 4)};
+}"""
+PICTURES = Path(__file__).parent / "pictures"
+
+
+def _alike(page: Any, seen: bytes, stored: bytes) -> bool:
+    import base64
+
+    found = page.evaluate(COMPARE, [base64.b64encode(one).decode() for one in (seen, stored)])
+    print(found)
+    return bool(found["mean"] < 8 and found["far"] < 0.06)
+
+
+def test_it_looks_as_it_did_in_both_themes(notebook: Notebook, cloud: Ec2) -> None:
+    """Compared with stored pictures, tolerant of fonts; STORE_PICTURES=1 writes them anew."""
+    import os
+
+    page = notebook.page
+    made = list(cloud.run(name="pic-alpha", backed=False))
+    made += cloud.run(name="pic-beta", backed=False, instance_type="t3.small")
+    cloud.change("stop", made[:1])
+    page.get_by_label("Search instances").first.fill("pic-")
+    page.evaluate("() => document.activeElement.blur()")
+    style = page.add_style_tag(content=STILL)
+    panel = page.locator(".oblako-panel").first
+    seen: dict[str, bytes] = {}
+    try:
+        for theme in ("Light", "Dark"):
+            page.evaluate(
+                f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})"
+            )
+            page.wait_for_function(f"() => document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
+            _state(page, "pic-alpha", "stopped")
+            page.wait_for_timeout(1500)
+            seen[theme] = panel.locator(".ob-scroll").screenshot()
+            path = PICTURES / f"panel-{theme.lower()}.png"
+            if os.environ.get("STORE_PICTURES"):
+                PICTURES.mkdir(exist_ok=True)
+                path.write_bytes(seen[theme])
+            assert _alike(page, seen[theme], path.read_bytes()), f"the panel looks otherwise in the {theme} theme"
+        assert not _alike(page, seen["Light"], seen["Dark"]), "a difference is seen"
+    finally:
+        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+        style.evaluate("node => node.remove()")
+        page.get_by_label("Search instances").first.fill("")
+        cloud.change("terminate", made)

@@ -34,6 +34,7 @@ class Actions:
     def __init__(self, hub: Hub, tell: Callable[[dict[str, Any]], None]) -> None:
         self._hub, self._tell = hub, tell
         self._clouds: dict[str, Ec2] = {}
+        self._shells: dict[str, Any] = {}
         self._following: dict[tuple[str, str], Following] = {}
         self._handlers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "change": self._change,
@@ -47,6 +48,7 @@ class Actions:
             "unpublish": self._unpublish,
             "open": self._open,
             "follow": self._follow,
+            "shell": self._shell,
             "orphan": self._orphan,
             "plane": self._plane,
         }
@@ -77,6 +79,9 @@ class Actions:
         following, self._following = self._following, {}
         for one in following.values():
             one.stop()
+        shells, self._shells = self._shells, {}
+        for shell in shells.values():
+            shell.close()
 
     # -- instances ----------------------------------------------------------------------------------
 
@@ -201,6 +206,19 @@ class Actions:
         if content["on"]:
             ec2, machine = self._machine(key)
             self._following[key, what] = Following(ec2, machine, what, key, self._tell)
+
+    def _shell(self, content: Mapping[str, Any]) -> str:
+        """Open a shell, or end the one that is open; the id of its widget's model, which the browser shows."""
+        key = str(content["id"])
+        old = self._shells.pop(key, None)
+        if old is not None:
+            old.close()
+        if not content["on"]:
+            return ""
+        ec2, machine = self._machine(key)
+        shell = ec2.shell(machine)
+        self._shells[key] = shell
+        return str(shell.model_id)
 
     # -- health -------------------------------------------------------------------------------------
 

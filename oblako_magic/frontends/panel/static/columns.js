@@ -106,7 +106,7 @@ export const COLUMNS = [
   },
   { id: "type", title: "Type", cells: text("type"), sort: (row) => row.type },
   { id: "image", title: "Image", cells: text("image"), sort: (row) => row.image },
-  { id: "private", title: "Private address", cells: text("private"), sort: (row) => address(row.private) },
+  { id: "private", title: "Private address", cells: text("private"), sort: (row) => address(row.private), hidden: true },
   { id: "public", title: "Public address", cells: text("public"), sort: (row) => address(row.public), hidden: true },
   { id: "zone", title: "Zone", cells: text("zone"), sort: (row) => row.zone, hidden: true },
   { id: "user_data", title: "User data", cells: userDataCell, sort: (row) => row.user_data, hidden: true },

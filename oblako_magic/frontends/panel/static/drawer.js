@@ -3,7 +3,7 @@
 import { button, copyButton, duration, h, link } from "./dom.js";
 import { badge } from "./columns.js";
 
-const TABS = [["details", "Details"], ["logs", "Logs"], ["console", "Console"], ["activity", "Activity"]];
+const TABS = [["details", "Details"], ["logs", "Logs"], ["console", "Console"], ["shell", "Shell"], ["activity", "Activity"]];
 
 export class Drawer {
   constructor(context) {
@@ -46,6 +46,8 @@ export class Drawer {
       node.hidden = !id && name !== "activity";
     }
     if (!same && (tab === "logs" || tab === "console")) this.follow(id, tab);
+    if (!same && tab === "shell") this.openShell(id);
+    else if (!this.node.contains(document.activeElement)) this.tabs.get(tab).focus({ preventScroll: true });
     this.draw();
   }
 
@@ -75,10 +77,33 @@ export class Drawer {
     });
   }
 
+  /** A shell of its own kind of widget, in the panel's drawer; it ends when another tab is shown. */
+  async openShell(id) {
+    const following = (this.following = { id, what: "shell" });
+    this.text = null;
+    this.content.replaceChildren(h("div", { class: "ob-faint" }, "opening a shell…"));
+    try {
+      const name = await this.store.request("shell", { id, on: true });
+      const manager = this.context.manager();
+      const view = await manager.create_view(await manager.get_model(name));
+      if (this.following !== following) return view.remove();
+      following.view = view;
+      this.content.replaceChildren(h("div", { class: "ob-shell" }, view.el));
+      setTimeout(() => view.el.querySelector("textarea")?.focus(), 100); // once the terminal has been drawn
+    } catch (error) {
+      if (this.following === following) this.content.replaceChildren(h("div", { class: "ob-bad", role: "alert" }, error.message));
+    }
+  }
+
   unfollow() {
     if (!this.following) return;
-    const { id, what } = this.following;
+    const { id, what, view } = this.following;
     this.following = null;
+    if (what === "shell") {
+      view?.remove();
+      this.store.request("shell", { id, on: false }).catch(() => {});
+      return;
+    }
     this.store.request("follow", { id, what, on: false }).catch(() => {});
   }
 
@@ -90,7 +115,7 @@ export class Drawer {
     if (this.tab === "activity") this.drawActivity();
     else if (ids && !ids.includes(this.id)) return;
     else if (this.tab === "details" && row) this.drawDetails(row);
-    else if (this.text) this.drawText();
+    else if (this.text && this.tab !== "shell") this.drawText();
   }
 
   drawText() {

@@ -68,6 +68,7 @@ class PanelView {
       orphans: (orphans) => showOrphans(view.context, orphans),
       say: (words, wrong) => view.say(words, wrong),
       get table() { return view.table; },
+      manager: () => view.model.widget_manager,
     };
   }
 
@@ -187,11 +188,12 @@ class PanelView {
     const able = possible(row);
     const inside = able.includes("inside");
     const notebook = row.kind === "notebook";
-    const copies = row.container && row.state === "running";
+    const copies = row.container && (row.state === "running" || row.state === "InService");
     const items = [
       ["Details", "logs", () => this.drawer.show("details", id), true],
       ["Logs", "logs", () => this.drawer.show("logs", id), row.backed && row.container],
-      ["Console", "shell", () => this.drawer.show("console", id), !notebook],
+      ["Console", "logs", () => this.drawer.show("console", id), !notebook],
+      ["Shell", "shell", () => this.drawer.show("shell", id), inside || (notebook && copies)],
       ["Copy the shell command", "copy", () => copyText(shellCommand(row, this.store)), copies],
       ["Open a port…", "open", () => askPort(this.context, row), inside],
       ["Rename", "edit", () => this.table.rename(id), !notebook && row.state !== "terminated"],
