@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CELLS = (
     "%load_ext oblako_magic",
     "%ec2 panel",
-    "import time\nend = time.time() + 6\nwhile time.time() < end:\n    sum(range(1000))",
+    "import time\nend = time.time() + 12\nwhile time.time() < end:\n    sum(range(1000))",
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-panel' in t.name))",
     "%ec2 ls",
 )
