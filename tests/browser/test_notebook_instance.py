@@ -126,6 +126,11 @@ def test_a_notebook_instance(outer: Open, control_plane: ControlPlane, tmp_path:
     assert len(token) >= 32
     assert status(f"{seen.url.replace('/lab', '/api/contents')}?token={token}") == 200
     _nowhere(token, seen, page, control_plane, tmp_path)
+    # A request that rides on the browser's cookie alone, as another site's would.
+    forged = (
+        "async () => (await fetch('/api/contents/forged.txt', {method: 'PUT', body: '{\"type\": \"file\"}'})).status"
+    )
+    assert inner.evaluate(forged) == 403
     inner.close()
 
     # The next day.
