@@ -6,7 +6,6 @@ some client - whichever API, service or stack brought it there.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -16,21 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import InstanceState, StateReason
 
-from .. import catalog, names
+from .. import names
 from ..engine import publish
 from ..errors import PortTaken
 from ..guest import user_data
-from ..model import STATE_CODES, Backing, ContainerSpec, Limits, PortMapping, Reason, StateName, Wanted, parse_publish
-from ..reconcile.loop import Observation
+from ..model import STATE_CODES, Backing, PortMapping, Reason, StateName, Wanted, parse_publish
 from ..reconcile.plan import Desired
+from ..reconcile.source import Observation
 from ..settings import Settings
-from . import groups, notebooks, stacks
+from . import groups, notebooks, specs, stacks
 from .events import ENGINE, ITSELF, STACK_TAG, Journal
-from .records import all_instances, forget_terminated
-from .semantics import IMAGE_ATTRIBUTE, backing
+from .records import all_instances, forget_terminated, tags_of
+from .rows import view
+from .semantics import backing
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -51,11 +50,6 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def tags_of(instance: Any) -> dict[str, str]:
-    """An instance's tags as a dictionary."""
-    return {tag["key"]: tag["value"] for tag in instance.get_tags()}
 
 
 def _moves(instance: Any) -> bool:
@@ -312,7 +306,7 @@ class Intent:
                     self._settle_simulated(instance, mine)
                 return None
             return Desired(
-                spec=self._spec(instance, mine),
+                spec=specs.spec_of(instance, self._instances, self._settings, self._control_plane),
                 want=mine.want,
                 generation=mine.generation,
                 started=mine.started,
@@ -323,7 +317,7 @@ class Intent:
                 engine_run=mine.engine_run,
                 user_data_waits=mine.user_data == "waiting",
                 remove_root_volume=volume_gone,
-                explicit_image=self._image(instance)[1],
+                explicit_image=specs.image_of(instance, self._instances, self._settings)[1],
             )
 
     def _settle_simulated(self, instance: Any, mine: Backing) -> None:
@@ -332,51 +326,6 @@ class Intent:
             self._write(instance, mine, mine.want)
             self._settled(instance)
             self._store.touch_later()
-
-    def _image(self, instance: Any) -> tuple[str, bool]:
-        """The container image and whether it was named explicitly, in the order of the documentation."""
-        tagged = tags_of(instance).get(names.TAG_IMAGE)
-        ami = instance.ec2_backend.amis.get(instance.image_id)
-        registered = getattr(ami, IMAGE_ATTRIBUTE, None)
-        if tagged or registered:
-            return str(tagged or registered), True
-        source = self._instances.get(getattr(ami, "instance_id", None) or "")
-        if source is not None and backing(source).image:
-            return backing(source).image, True
-        if self._settings.image:
-            return self._settings.image, True
-        return catalog.image_for_ami_name(getattr(ami, "name", None)) or names.DEFAULT_IMAGE, False
-
-    def _spec(self, instance: Any, mine: Backing) -> ContainerSpec:
-        tags = tags_of(instance)
-        command = None
-        if tags.get(names.TAG_COMMAND):
-            try:
-                words = json.loads(tags[names.TAG_COMMAND])
-            except ValueError:
-                words = ["/bin/sh", "-c", tags[names.TAG_COMMAND]]
-            command = tuple(map(str, words)) if isinstance(words, list) else (str(words),)
-        limits = Limits()
-        if self._settings.limits and instance.instance_type in INSTANCE_TYPES:
-            kind = INSTANCE_TYPES[instance.instance_type]
-            limits = Limits(float(kind["VCpuInfo"]["DefaultVCpus"]), int(kind["MemoryInfo"]["SizeInMiB"]))
-        labels = {
-            names.LABEL_CONTROL_PLANE: self._control_plane,
-            names.LABEL_ACCOUNT: str(instance.owner_id),
-            names.LABEL_REGION: instance.region_name,
-            names.LABEL_VOLUME: mine.root_volume_id,
-            names.LABEL_RECORD: json.dumps(record(instance, tags), separators=(",", ":")),
-        }
-        spec = ContainerSpec(
-            instance_id=instance.id,
-            image=mine.image or self._image(instance)[0],
-            command=command,
-            hostname=names.hostname(instance.private_ip or "0.0.0.0"),
-            ports=mine.ports,
-            limits=limits,
-            labels=labels,
-        )
-        return notebooks.shaped(instance, spec)
 
     def ports(self, instance_id: str, desired: Desired) -> Desired:
         """Choose the host ports of a launch and keep them."""
@@ -534,65 +483,3 @@ class Intent:
         if stacks.settled(instance, failure):
             self.hold(self.scan(), self._store.touch_later())
             self.journal.scan(self._instances.values(), f"CloudFormation stack {tags_of(instance).get(STACK_TAG)}")
-
-
-def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:
-    """What an instance's container carries, so that its record can be rebuilt without the state file.
-
-    No user data and no key material: labels can be read by whoever may talk to the engine.
-    """
-    kept: dict[str, Any] = {
-        "image_id": instance.image_id,
-        "instance_type": instance.instance_type,
-        "subnet_id": instance.subnet_id,
-        "zone": instance.availability_zone,
-        "private_ip": instance.private_ip,
-        "key_name": instance.key_name,
-        "launch_time": instance.launch_time.isoformat() if instance.launch_time else None,
-        "shutdown": instance.instance_initiated_shutdown_behavior,
-        "tags": tags,
-    }
-    notebook = notebooks.record(instance)
-    return kept if notebook is None else {**kept, "notebook": notebook}
-
-
-def view(instance: Any) -> dict[str, Any]:
-    """What the control plane's own API tells of an instance beyond DescribeInstances."""
-    mine = backing(instance)
-    return {
-        "id": instance.id,
-        "state": instance.state,
-        "name": tags_of(instance).get("Name", ""),
-        "account": str(instance.owner_id),
-        "region": instance.region_name,
-        "notebook": _notebook_name(instance),
-        "backed": mine.backed,
-        "image": mine.image,
-        "container": names.container_name(instance.id) if mine.container_id else "",
-        "container_id": mine.container_id,
-        "address": mine.address,
-        "ports": [_port(port) for port in (*mine.ports, *mine.live)],
-        "impaired": mine.impaired if instance.state == "running" or mine.want == "running" else "",
-        "note": mine.note,
-        "progress": mine.progress,
-        "user_data": mine.user_data,
-        "rebooting": mine.backed and mine.want == "running" and mine.reboots > mine.reboots_done,
-        "reason": instance.state_reason.message,
-        "reason_code": instance.state_reason.code,
-    }
-
-
-def _notebook_name(instance: Any) -> str:
-    """Of the notebook instance whose machine it is; empty for all others."""
-    if str(instance.owner_id) != names.NOTEBOOK_ACCOUNT:
-        return ""
-    return tags_of(instance).get(names.TAG_NOTEBOOK, "").rpartition("/")[2]
-
-
-def _port(port: PortMapping) -> dict[str, Any]:
-    return {
-        "container_port": port.container_port,
-        "host_port": port.host_port,
-        "host": port.host,
-        "live": port.live,
-    }

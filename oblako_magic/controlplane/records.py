@@ -22,6 +22,11 @@ def backends() -> Iterator[Any]:
         yield from list(dict.values(accounts))
 
 
+def tags_of(instance: Any) -> dict[str, str]:
+    """An instance's tags as a dictionary."""
+    return {tag["key"]: tag["value"] for tag in instance.get_tags()}
+
+
 def all_instances(*, forgotten: bool = False) -> Iterator[Any]:
     """Every instance of every account and region.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .intent import tags_of, view
+from .. import names
+from ..model import PortMapping
+from .records import tags_of
 from .semantics import backing
 
 
@@ -19,7 +21,7 @@ def row(instance: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``intent.view`` and the record's own facts, as JSON can hold them.
+        ``view`` and the record's own facts, as JSON can hold them.
     """
     return {
         **view(instance),
@@ -49,4 +51,46 @@ def _volume(instance: Any, device: str, mapping: Any) -> dict[str, Any]:
         "root": mapping.volume_id == backing(instance).root_volume_id,
         "size": int((known.size if known else mapping.size) or 0),
         "delete_on_termination": bool(mapping.delete_on_termination),
+    }
+
+
+def view(instance: Any) -> dict[str, Any]:
+    """What the control plane's own API tells of an instance beyond DescribeInstances."""
+    mine = backing(instance)
+    return {
+        "id": instance.id,
+        "state": instance.state,
+        "name": tags_of(instance).get("Name", ""),
+        "account": str(instance.owner_id),
+        "region": instance.region_name,
+        "notebook": _notebook_name(instance),
+        "backed": mine.backed,
+        "image": mine.image,
+        "container": names.container_name(instance.id) if mine.container_id else "",
+        "container_id": mine.container_id,
+        "address": mine.address,
+        "ports": [_port(port) for port in (*mine.ports, *mine.live)],
+        "impaired": mine.impaired if instance.state == "running" or mine.want == "running" else "",
+        "note": mine.note,
+        "progress": mine.progress,
+        "user_data": mine.user_data,
+        "rebooting": mine.backed and mine.want == "running" and mine.reboots > mine.reboots_done,
+        "reason": instance.state_reason.message,
+        "reason_code": instance.state_reason.code,
+    }
+
+
+def _notebook_name(instance: Any) -> str:
+    """Of the notebook instance whose machine it is; empty for all others."""
+    if str(instance.owner_id) != names.NOTEBOOK_ACCOUNT:
+        return ""
+    return tags_of(instance).get(names.TAG_NOTEBOOK, "").rpartition("/")[2]
+
+
+def _port(port: PortMapping) -> dict[str, Any]:
+    return {
+        "container_port": port.container_port,
+        "host_port": port.host_port,
+        "host": port.host,
+        "live": port.live,
     }

@@ -23,7 +23,8 @@ from .. import __version__, names
 from ..engine import Engine, client, connect, containers, networks, streams
 from ..errors import EngineError, OblakoError
 from ..guest import notebook, user_data
-from ..reconcile.loop import Loop, Observation
+from ..reconcile.loop import Loop
+from ..reconcile.source import Observation
 from ..settings import Settings
 from . import peers, process
 from .process import PROTOCOL, Runtime

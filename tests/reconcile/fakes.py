@@ -15,8 +15,8 @@ from oblako_magic import names
 from oblako_magic.engine import Engine
 from oblako_magic.errors import EngineUnavailable
 from oblako_magic.model import ContainerSpec
-from oblako_magic.reconcile.loop import Observation
 from oblako_magic.reconcile.plan import Desired
+from oblako_magic.reconcile.source import Observation
 
 
 def api_error(status: int, text: str) -> docker.errors.APIError:
