@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -20,7 +21,7 @@ from typing import Any
 import docker.errors
 
 from oblako_magic import names
-from oblako_magic.engine import Engine
+from oblako_magic.engine import Engine, publish
 from tests.controlplane.planes import Plane, running_plane
 from tests.controlplane.proxy import Proxy, proxy
 from tests.faults.clients import Client, Mine
@@ -33,6 +34,10 @@ TOLD = 5.0
 CLIENTS = 4
 DISK = 32 << 20
 """Bytes of the state directory's disk: log files and the state find room."""
+
+
+_ALLOCATED = re.compile(r"Bind for ([\d.]+):(\d+) failed: port is already allocated")
+"""Docker's own book says so; a port that a program listens on is told in other words."""
 
 
 class Broken(AssertionError):
@@ -205,7 +210,8 @@ class World:
             # Docker can't take up a start amid which it was killed. That was said, and nothing is lost by it.
             one.half_started = True
             self.counts["instances that Docker could not start any more"] += 1
-        if state not in one.allowed | ({"stopped"} if one.half_started and "can't start" in reason else set()):
+        refused = one.started and (one.half_started or self._leaked(reason)) and "can't start" in reason
+        if state not in one.allowed | ({"stopped"} if refused else set()):
             return [f"{key} is {state} and not {' or '.join(sorted(one.allowed))} {reason}"]
         found = []
         tags = {tag["Key"]: tag["Value"] for tag in told.get("Tags") or []}
@@ -223,6 +229,14 @@ class World:
         if state == "stopped" and "running" in real:
             found.append(f"{key} is told to be stopped and its container runs")
         return found
+
+    def _leaked(self, reason: str) -> bool:
+        """Whether Docker refuses a port that nobody has: it forgot to give it back when it was ended amid a start.
+
+        That lasts until it is started again. The instance and its data are there, and its reason says why.
+        """
+        held = _ALLOCATED.search(reason)
+        return bool(held and self.counts["fault: engine ended"] and publish.free(held[1], int(held[2])))
 
     def _mark(self, chance: random.Random) -> None:
         """Take what is as the truth from here on; look for the data of instances, and leave some on others."""
