@@ -102,6 +102,11 @@ def chromium(**options: Any) -> Iterator[Any]:
             browser.close()
 
 
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+"""Chromium breaks off what it is loading when a network interface comes or goes: any container's that starts beside it.
+No user's browser does that on loopback, so that this one error, by its whole text, is not looked at."""
+
+
 class Notebook:
     """A notebook that is open in JupyterLab.
 
@@ -115,15 +120,36 @@ class Notebook:
         self.page = page
         self.errors: list[str] = []
         self.foreign: list[str] = []
+        self._broken_off = 0
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._said)
+        page.on("requestfailed", self._failed)
         page.set_default_timeout(20_000)
-        page.goto(url, timeout=60_000)
+        self._load(url)
+
+    def _load(self, url: str) -> None:
+        """Open the page; once more where its loading was broken off: JupyterLab shows a dialog then, or nothing."""
+        from playwright.sync_api import Error
+
+        for last in (False, False, True):
+            self._broken_off = 0
+            self.errors.clear()  # of a page that was loaded in part
+            try:
+                self.page.goto(url, timeout=60_000)
+                self.page.wait_for_load_state("networkidle", timeout=60_000)
+            except Error as error:
+                if last or NETWORK_CHANGED not in error.message:
+                    raise
+                continue
+            if not self._broken_off:
+                break
         self.wait()
 
+    def _failed(self, request: Any) -> None:
+        self._broken_off += request.failure == NETWORK_CHANGED
+
     def _said(self, message: Any) -> None:
-        # The first is Chromium's word for a container's network that came or went beside it.
-        if message.type == "error" and "ERR_NETWORK_CHANGED" not in message.text:
+        if message.type == "error" and message.text != f"Failed to load resource: {NETWORK_CHANGED}":
             self.errors.append(message.text)
 
     def wait(self) -> None:

@@ -21,8 +21,9 @@ CELLS = (
     "import time\nend = time.time() + 12\nwhile time.time() < end:\n    sum(range(1000))",
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-panel' in t.name))",
     "%ec2 ls",
+    "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-shell' in t.name))",
 )
-LOAD, PANEL, BUSY, THREADS, LS = range(len(CELLS))
+LOAD, PANEL, BUSY, THREADS, LS, SHELLS = range(len(CELLS))
 SOON = 0.3
 """Seconds within which a change made anywhere is on the screen."""
 
@@ -214,6 +215,49 @@ def test_a_log_grows_and_is_searched(notebook: Notebook, shared_control_plane: C
     page.get_by_role("button", name="Close").first.click()
     eventually(lambda: "oblako-panel-logs" not in _threads(notebook), what="nobody follows the log any more")
     cloud.change("terminate", [made])
+
+
+_TERMINAL = """() => {
+  const buffer = document.querySelector(".oblako-panel .oblako-shell")?.obShell?.buffer.active;
+  if (!buffer) return "";
+  return Array.from({ length: buffer.length }, (_, at) => buffer.getLine(at).translateToString(true)).join("\\n");
+}"""
+
+
+def test_a_shell_in_the_drawer(notebook: Notebook, cloud: Ec2) -> None:
+    page = notebook.page
+    [made] = cloud.run(name="inside")
+    _state(page, "inside", "running")
+    _row(page, "inside").get_by_role("button", name="More for inside").click()
+    page.get_by_role("menuitem", name="Shell", exact=True).click()
+    page.wait_for_function(f"() => /#/.test(({_TERMINAL})())")
+    # The focus is in it: nothing is clicked before typing, and Escape is the shell's.
+    page.wait_for_function("() => document.activeElement.closest('.oblako-shell') !== null")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    page.keyboard.type("echo $(hostname) has $((6 * 7)); stty size")
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => /ip-[0-9-]+ has 42/.test(({_TERMINAL})())")
+    # The whole terminal is seen, and the instance knows its size.
+    shell = page.locator(".oblako-panel .oblako-shell")
+    rows, columns = shell.evaluate("node => [node.obShell.rows, node.obShell.cols]")
+    page.wait_for_function(f"() => ({_TERMINAL})().includes('\\n{rows} {columns}')")
+    assert rows >= 10
+    content = page.locator(".oblako-panel .ob-drawer-content")
+    assert content.evaluate("node => node.scrollHeight <= node.clientHeight"), "nothing of it is cut off"
+    # Shift and Escape lead out of the terminal; the drawer stays.
+    page.keyboard.press("Shift+Escape")
+    page.wait_for_function("() => document.activeElement.matches('.ob-shell-button')")
+    assert shell.is_visible()
+    page.locator(".ob-drawer-head").get_by_role("button", name="Close").click()
+    shell.wait_for(state="detached")
+    eventually(lambda: _shells(notebook) == "[]", what="the shell's threads have ended")
+    cloud.change("terminate", [made])
+
+
+def _shells(notebook: Notebook) -> str:
+    notebook.run(SHELLS)
+    return str(notebook.output(SHELLS).inner_text()).strip()
 
 
 def _json(text: str) -> str:

@@ -324,6 +324,33 @@ def test_a_message_that_makes_no_sense_is_answered(panel: Any) -> None:
     assert "no action" in _ask(panel, kind="change", action="explode", ids=[])["error"]
 
 
+def test_what_is_sent_twice_is_done_once(panel: Any) -> None:
+    message = {"kind": "change", "action": "stop", "ids": ["i-1"], "request": "page-1"}
+    panel._heard(panel, dict(message), [])
+    panel._heard(panel, dict(message), [])
+    eventually(lambda: _kinds(panel, "reply"), what="a reply")
+    panel._heard(panel, dict(message), [])
+    assert [one["request"] for one in _kinds(panel, "heard")] == ["page-1"] * 3, "each is told that it was heard"
+    first, *more = _kinds(panel, "reply")
+    assert all(reply == first for reply in more)
+    assert more, "an answer that may have been lost comes again"
+    # Another page's numbers are others.
+    panel._heard(panel, {**message, "request": "other-1"}, [])
+    eventually(lambda: [one for one in _kinds(panel, "reply") if one["request"] == "other-1"], what="a reply")
+    assert panel.cloud.changes == [("stop", ["i-1"])] * 2
+
+
+def test_a_greeting_that_comes_late_again_wakes_nothing(panel: Any) -> None:
+    hello = {"kind": "hello", "number": panel._number, "again": True, "request": "page-1"}
+    panel._heard(panel, dict(hello), [])
+    panel._heard(panel, {"kind": "unseen"}, [])
+    eventually(lambda: not _threads(), what="nothing runs")
+    panel._heard(panel, dict(hello), [])
+    assert not _threads()
+    assert len(_kinds(panel, "whole")) == 1
+    assert len(_kinds(panel, "heard")) == 2
+
+
 def test_nobody_looks_nothing_runs(panel: Any) -> None:
     eventually(lambda: "oblako-panel-feed" in _threads(), what="the feed runs")
     panel._heard(panel, {"kind": "visible", "ids": ["i-1"]}, [])

@@ -208,16 +208,15 @@ class Actions:
             self._following[key, what] = Following(ec2, machine, what, key, self._tell)
 
     def _shell(self, content: Mapping[str, Any]) -> str:
-        """Open a shell, or end the one that is open; the id of its widget's model, which the browser shows."""
-        key = str(content["id"])
-        old = self._shells.pop(key, None)
-        if old is not None:
-            old.close()
-        if not content["on"]:
+        """Open a shell, or end one of those that are open; the id of its widget's model, which the browser shows."""
+        if "end" in content:
+            old = self._shells.pop(str(content["end"]), None)
+            if old is not None:
+                old.close()
             return ""
-        ec2, machine = self._machine(key)
+        ec2, machine = self._machine(str(content["id"]))
         shell = ec2.shell(machine)
-        self._shells[key] = shell
+        self._shells[str(shell.model_id)] = shell
         return str(shell.model_id)
 
     # -- health -------------------------------------------------------------------------------------

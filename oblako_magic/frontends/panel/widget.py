@@ -20,6 +20,7 @@ from .bundle import script, style
 from .feed import News
 from .figures import Watcher
 from .hub import hub_of
+from .known import Known
 from .rows import shown
 from .worker import Worker
 
@@ -60,7 +61,8 @@ class Panel(anywidget.AnyWidget):
         self._heard_of = False
         self._over = False
         self._worker = Worker()
-        self._actions = Actions(self._hub, self._say)
+        self._known = Known()
+        self._actions = Actions(self._hub, self._answer)
         self._watcher = Watcher(self._say)
         self._watcher.head = instances is None
         self._timers: list[threading.Timer] = []
@@ -126,8 +128,19 @@ class Panel(anywidget.AnyWidget):
     # -- from the browser ---------------------------------------------------------------------------
 
     def _heard(self, _: Any, content: dict[str, Any], buffers: Any) -> None:
-        """Take a message: nothing is done here that takes time, the kernel's own thread is the user's."""
-        kind = content.get("kind")
+        """Take a message: nothing is done here that takes time, the kernel's own thread is the user's.
+
+        A browser that was not told that its message was heard sends it again, with the same number: it is told once
+        more, with the answer where there is one, and nothing is done twice.
+        """
+        kind, request = content.get("kind"), content.get("request")
+        if request is not None:
+            self._say({"kind": "heard", "request": request})
+            if not self._known.new(request):
+                answer = self._known.answer(request)
+                if answer is not None:
+                    self._say(answer)
+                return
         if kind == "hello":
             self._heard_of = True
             self._hub.join(self)
@@ -142,9 +155,13 @@ class Panel(anywidget.AnyWidget):
                 self._hub.figures.watch(self._watcher)
         elif kind == "unseen":
             self._rest()
-        elif "request" in content:
-            self._say({"kind": "heard", "request": content["request"]})
+        elif request is not None:
             self._worker.submit(lambda: self._actions.perform(content))
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        if message["kind"] == "reply":
+            self._known.answered(message["request"], message)
+        self._say(message)
 
     def _rest(self) -> None:
         """Nobody looks: no thread and no connection for this one."""

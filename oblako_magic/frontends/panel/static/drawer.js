@@ -21,7 +21,10 @@ export class Drawer {
         h("span", { class: "ob-gap" }), button("Close", () => this.hide(), { symbol: "close", quiet: true, kind: "ob-quiet" })),
       this.content);
     this.node.querySelector("[role=tablist]").addEventListener("keydown", (event) => this.key(event));
-    this.node.addEventListener("keydown", (event) => { if (event.key === "Escape") this.hide(); });
+    this.node.addEventListener("keydown", (event) => {
+      // In a shell Escape is the shell's, and Shift with it leads out of the terminal.
+      if (event.key === "Escape" && !event.target.closest(".ob-shell")) this.hide();
+    });
   }
 
   key(event) {
@@ -83,25 +86,31 @@ export class Drawer {
     this.text = null;
     this.content.replaceChildren(h("div", { class: "ob-faint" }, "opening a shell…"));
     try {
-      const name = await this.store.request("shell", { id, on: true });
+      const name = await this.store.request("shell", { id });
+      if (this.following !== following) return this.endShell(name);
+      following.name = name;
       const manager = this.context.manager();
       const view = await manager.create_view(await manager.get_model(name));
       if (this.following !== following) return view.remove();
       following.view = view;
       this.content.replaceChildren(h("div", { class: "ob-shell" }, view.el));
-      setTimeout(() => view.el.querySelector("textarea")?.focus(), 100); // once the terminal has been drawn
+      setTimeout(() => view.el.querySelector("textarea")?.focus({ preventScroll: true }), 100); // once it has been drawn
     } catch (error) {
       if (this.following === following) this.content.replaceChildren(h("div", { class: "ob-bad", role: "alert" }, error.message));
     }
   }
 
+  endShell(name) {
+    this.store.request("shell", { end: name }).catch(() => {});
+  }
+
   unfollow() {
     if (!this.following) return;
-    const { id, what, view } = this.following;
+    const { id, what, view, name } = this.following;
     this.following = null;
     if (what === "shell") {
       view?.remove();
-      this.store.request("shell", { id, on: false }).catch(() => {});
+      if (name) this.endShell(name);
       return;
     }
     this.store.request("follow", { id, what, on: false }).catch(() => {});

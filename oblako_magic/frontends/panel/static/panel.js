@@ -80,7 +80,7 @@ class PanelView {
     this.watcher.disconnect();
     this.drawer.close();
     this.closePopup?.();
-    this.store.send({ kind: "visible", ids: null });
+    this.store.look(null);
     this.unlisten();
     this.model.off("change:view", this.onview);
     this.table.close();
@@ -149,7 +149,7 @@ class PanelView {
       const key = JSON.stringify(ids);
       if (key === this.seenKey) return;
       this.seenKey = key;
-      this.store.send({ kind: "visible", ids });
+      this.store.look(ids);
     }, 150);
   }
 

@@ -3,6 +3,9 @@
 import { HISTORY } from "./dom.js";
 
 const BUSY_AFTER = 700; // milliseconds without a word from the kernel: a cell is running
+// Milliseconds after which what the kernel has not heard is sent once more: what goes out while the connection is
+// made anew is lost. A running cell keeps the kernel from hearing as well; what it gets twice then, it does once.
+const ONCE_MORE = [1500, 2500, 5000, 10_000];
 
 export class Store {
   constructor(model) {
@@ -22,6 +25,9 @@ export class Store {
     this.listeners = new Set();
     this.replies = new Map();
     this.requests = 0;
+    // Of this page alone: another page on the same panel, or this one before a reload, counts from 1 as well.
+    this.name = Array.from(crypto.getRandomValues(new Uint32Array(2)), (part) => part.toString(16)).join("");
+    this.assured = new Map(); // kind -> what the kernel has not heard yet, the last of its kind alone
     this.views = 0;
     this.onmessage = (message) => this.receive(message);
     model.on("msg:custom", this.onmessage);
@@ -31,8 +37,9 @@ export class Store {
 
   close() {
     this.model.off("msg:custom", this.onmessage);
-    for (const waiting of this.replies.values()) clearTimeout(waiting.timer);
+    for (const waiting of [...this.replies.values(), ...this.assured.values()]) this.heardOf(waiting);
     this.replies.clear();
+    this.assured.clear();
     this.listeners.clear();
   }
 
@@ -48,6 +55,8 @@ export class Store {
       this.views -= 1;
       if (this.views === 0) {
         this.rested = true;
+        for (const one of this.assured.values()) this.heardOf(one);
+        this.assured.clear(); // an old hello must not wake it again
         this.send({ kind: "unseen" });
       }
     };
@@ -138,9 +147,14 @@ export class Store {
   }
 
   takeHeard(request) {
+    for (const [kind, one] of this.assured) {
+      if (one.request !== request) continue;
+      this.heardOf(one);
+      this.assured.delete(kind);
+    }
     const waiting = this.replies.get(request);
     if (!waiting) return;
-    clearTimeout(waiting.timer);
+    this.heardOf(waiting);
     this.unbusy(waiting);
   }
 
@@ -148,10 +162,15 @@ export class Store {
     const waiting = this.replies.get(message.request);
     if (!waiting) return;
     this.replies.delete(message.request);
-    clearTimeout(waiting.timer);
+    this.heardOf(waiting);
     this.unbusy(waiting);
     if (message.error) waiting.reject(new Error(message.error));
     else waiting.resolve(message.value);
+  }
+
+  heardOf(waiting) {
+    clearTimeout(waiting.timer);
+    clearTimeout(waiting.again);
   }
 
   unbusy(waiting) {
@@ -167,22 +186,44 @@ export class Store {
     this.model.send(message);
   }
 
+  /** Send it, and some times more as long as the kernel has not said that it heard. */
+  insist(waiting, content) {
+    const request = (waiting.request = `${this.name}-${(this.requests += 1)}`);
+    let time = 0;
+    const send = () => {
+      this.send({ ...content, request });
+      if (time < ONCE_MORE.length) waiting.again = setTimeout(send, ONCE_MORE[time++]);
+    };
+    send();
+    return waiting;
+  }
+
+  /** What has no answer, and of which only the last of its kind counts. */
+  assure(kind, fields) {
+    const before = this.assured.get(kind);
+    if (before) this.heardOf(before);
+    this.assured.set(kind, this.insist({}, { kind, ...fields }));
+  }
+
   hello(again = false) {
-    this.send({ kind: "hello", number: this.number, again });
+    this.assure("hello", { number: this.number, again });
+  }
+
+  /** Which rows are on the screen. */
+  look(ids) {
+    this.assure("visible", { ids });
   }
 
   /** Ask the kernel; the promise ends with its answer, however long a running cell keeps it from hearing. */
   request(kind, fields = {}) {
-    const request = (this.requests += 1);
     return new Promise((resolve, reject) => {
-      const waiting = { resolve, reject, late: false };
+      const waiting = this.insist({ resolve, reject, late: false }, { kind, ...fields });
       waiting.timer = setTimeout(() => {
         waiting.late = true;
         this.waiting += 1;
         this.tell("busy");
       }, BUSY_AFTER);
-      this.replies.set(request, waiting);
-      this.send({ kind, request, ...fields });
+      this.replies.set(waiting.request, waiting);
     });
   }
 
