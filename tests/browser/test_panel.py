@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from oblako_magic.cloud import Ec2
+from oblako_magic.controlplane import process
+from oblako_magic.engine import Engine
 from tests.browser.lab import Notebook, chromium, jupyter_lab, write_notebook
+from tests.support import fake_jupyter
 from tests.support.plane import ControlPlane, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -18,12 +21,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CELLS = (
     "%load_ext oblako_magic",
     "%ec2 panel",
-    "import time\nend = time.time() + 12\nwhile time.time() < end:\n    sum(range(1000))",
+    "import time\nend = time.time() + 12\nwhile time.time() < end:\n    time.sleep(0.01)",
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-panel' in t.name))",
     "%ec2 ls",
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-shell' in t.name))",
+    "import os; print(os.getpid())",
 )
-LOAD, PANEL, BUSY, THREADS, LS, SHELLS = range(len(CELLS))
+LOAD, PANEL, BUSY, THREADS, LS, SHELLS, PID = range(len(CELLS))
 SOON = 0.3
 """Seconds within which a change made anywhere is on the screen."""
 
@@ -32,7 +36,7 @@ SOON = 0.3
 def lab(shared_control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     """A browser and the address of the notebooks in it."""
     folder: Path = tmp_path_factory.mktemp("lab")
-    for name in ("one", "two", "reload", "close", "many"):
+    for name in ("one", "two", "reload", "close", "many", "restart"):
         write_notebook(folder / f"{name}.ipynb", CELLS)
     with jupyter_lab(folder) as url, chromium() as browser:
         yield browser, url
@@ -68,6 +72,14 @@ def notebook(opened: Notebook) -> Iterator[Notebook]:
     own = [url for url in opened.foreign if not url.startswith(("data:", "blob:"))]
     assert opened.errors == []
     assert own == [], "the panel works without the network"
+
+
+@pytest.fixture(scope="module")
+def jupyter_image(engine_backend: Engine, base_image: str, run_label: str) -> Iterator[str]:
+    """A small stand-in for JupyterLab."""
+    name = fake_jupyter.build(engine_backend.api, base_image, f"{run_label}-panel", run_label)
+    yield name
+    engine_backend.api.remove_image(name, force=True)
 
 
 @pytest.fixture(scope="module")
@@ -285,20 +297,71 @@ def test_a_change_from_outside_is_there_at_once(
     cloud.change("terminate", [made])
 
 
+_RUNNING = f"""() => window.jupyterapp.shell.currentWidget.content.widgets[{BUSY}].model.executionState === 'running'"""
+"""Whether the busy cell runs; the kernel's own state is that of whichever of its threads spoke last."""
+_SUBSHELLS = """on => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  for (const comm of kernel._comms.values()) {
+    comm.obKept ??= comm._subshellId;
+    comm._subshellId = on ? comm.obKept : null;
+    comm._subshellIdPromise = Promise.resolve(comm._subshellId);
+  }
+}"""
+"""Whether what the browser says has a thread of its own in the kernel (JupyterLab 4.4, ipykernel 7)."""
+
+
 def test_a_running_cell_does_not_freeze_it(notebook: Notebook, cloud: Ec2) -> None:
     page = notebook.page
     [made] = cloud.run(name="busy", backed=False)
     _state(page, "busy", "running")
     notebook.start(BUSY)
-    page.wait_for_function("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'busy'")
+    page.wait_for_function(_RUNNING)
     cloud.rename(made, "while-busy")
     assert _until(page, "while-busy", time.monotonic(), 4000) < 2
-    # A click waits for the cell, and the panel says so instead of nothing.
-    _row(page, "while-busy").get_by_role("button", name="Stop while-busy").click()
-    page.locator(".ob-busy", has_text="The kernel runs a cell").first.wait_for()
-    assert made.refresh().state == "running"
-    _state(page, "while-busy", "stopped")
-    page.wait_for_function("() => document.querySelector('.ob-busy').textContent === ''")
+    page.wait_for_function(f"() => !({_RUNNING})()")
+    cloud.change("terminate", [made])
+
+
+def test_a_kernel_that_hears_nothing_while_it_is_busy(notebook: Notebook, cloud: Ec2) -> None:
+    """Older kernels and front ends: it is said that a click waits, and it is done in the end."""
+    page = notebook.page
+    [made] = cloud.run(name="deaf", backed=False)
+    _state(page, "deaf", "running")
+    page.evaluate(_SUBSHELLS, False)
+    try:
+        notebook.start(BUSY)
+        page.wait_for_function(_RUNNING)
+        _row(page, "deaf").get_by_role("button", name="Stop deaf").click()
+        page.locator(".ob-busy", has_text="The kernel runs a cell").first.wait_for()
+        assert made.refresh().state == "running"
+        _state(page, "deaf", "stopped")
+        page.wait_for_function("() => document.querySelector('.ob-busy').textContent === ''")
+        page.wait_for_function(f"() => !({_RUNNING})()")
+    finally:
+        page.evaluate(_SUBSHELLS, True)
+    cloud.change("terminate", [made])
+
+
+def test_what_is_lost_on_the_way_is_sent_again(notebook: Notebook, cloud: Ec2) -> None:
+    """While its connection is made anew, JupyterLab drops what is sent."""
+    page = notebook.page
+    [made] = cloud.run(name="lost", backed=False)
+    _state(page, "lost", "running")
+    page.evaluate(
+        """() => {
+          const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+          const send = kernel._sendMessage;
+          window.dropped = 0;
+          kernel._sendMessage = (message, ...more) => {
+            if (message.header.msg_type !== 'comm_msg') return send.call(kernel, message, ...more);
+            window.dropped += 1;
+            setTimeout(() => { kernel._sendMessage = send; }, 500);
+          };
+        }"""
+    )
+    _row(page, "lost").get_by_role("button", name="Stop lost").click()
+    _state(page, "lost", "stopped")
+    assert page.evaluate("() => window.dropped") >= 1
     cloud.change("terminate", [made])
 
 
@@ -433,6 +496,73 @@ def test_closed_it_leaves_nothing_behind(lab: tuple[Any, str], shared_control_pl
         assert notebook.errors == []
     finally:
         notebook.close()
+
+
+def test_a_restart_of_the_kernel_leaves_no_connection(
+    lab: tuple[Any, str], shared_control_plane: ControlPlane, cloud: Ec2
+) -> None:
+    import psutil
+
+    runtime = process.find(shared_control_plane.settings)
+    assert runtime is not None
+    plane = psutil.Process(runtime.pid)
+    notebook = _open(lab, "restart")
+    page = notebook.page
+    try:
+        [made] = cloud.run(name="restarted", backed=False)
+        _state(page, "restarted", "running")
+        notebook.run(PID)
+        kernel = psutil.Process(int(notebook.output(PID).inner_text()))
+        open_ports = {one.laddr.port for one in kernel.net_connections("tcp") if one.raddr}
+
+        def left() -> set[int]:
+            return open_ports & {one.raddr.port for one in plane.net_connections("tcp") if one.raddr}
+
+        assert left(), "the panel waits for changes"
+        page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart().then(() => null)"
+        )
+        eventually(lambda: not kernel.is_running(), what="the old kernel has ended")
+        notebook.idle()
+        # The control plane notices at the next change, and without one when a question's time is over.
+        cloud.rename(made, "afterwards")
+        eventually(lambda: not left(), what="the control plane has none of its connections")
+        # What is still shown says that nobody is behind it any more, and that is all.
+        _row(page, "restarted").get_by_role("button", name="Stop restarted").click()
+        page.locator(".oblako-panel").get_by_text("has ended: run its cell again").first.wait_for()
+        page.locator(".oblako-panel .ob-scroll").evaluate("node => node.scrollTo(0, 50)")
+        notebook.run(LOAD)
+        notebook.run(PANEL)
+        _state(page, "afterwards", "running")
+        assert page.locator(".oblako-panel").count() == 1
+        assert notebook.errors == []
+        cloud.change("terminate", [made])
+    finally:
+        notebook.close()
+
+
+def test_a_notebook_instance_s_row_and_its_link(notebook: Notebook, cloud: Ec2, jupyter_image: str) -> None:
+    page = notebook.page
+    [made] = cloud.notebooks.run("course", image=jupyter_image)
+    try:
+        _state(page, "course", "InService")
+        row = _row(page, "course")
+        assert row.locator(".ob-kind").inner_text() == "notebook"
+        assert made.machine in row.inner_text()
+        with page.context.expect_page() as opening:
+            row.get_by_role("button", name="Open course").click()
+        opened = opening.value
+        opened.wait_for_url(lambda url: f":{made.port}/" in url)
+        assert opened.evaluate("() => window.opener") is None
+        assert opened.inner_text("body").startswith("/lab"), "somebody who is let in sees the lab"
+        opened.close()
+        row.get_by_role("button", name="Stop course").click()
+        _state(page, "course", "Stopped")
+        assert row.get_by_role("button", name="Open course").is_disabled()
+    finally:
+        cloud.notebooks.change("terminate", [made])
+    # The lab's own requests are no concern of the panel's page.
+    notebook.foreign.clear()
 
 
 def test_five_hundred_rows(lab: tuple[Any, str], cloud: Ec2, request: pytest.FixtureRequest) -> None:

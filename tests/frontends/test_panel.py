@@ -376,6 +376,27 @@ def test_a_list_is_about_its_own(panel: Any) -> None:
     eventually(lambda: "oblako-panel-feed" in _threads(), what="the other panel's feed goes on")
 
 
+def test_closed_it_leaves_no_thread_no_timer_and_no_question(panel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from oblako_magic.frontends.panel.widget import Panel
+
+    before, cloud = set(threading.enumerate()), Cloud()
+    closed: Any = Panel(cloud)  # type: ignore[arg-type]
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(closed, "send", sent.append)
+    closed._heard(closed, {"kind": "visible", "ids": ["i-1"], "request": "page-1"}, [])
+    closed._heard(closed, {"kind": "lost", "ids": ["i-1"], "request": "page-2"}, [])
+    eventually(lambda: [one for one in sent if one["kind"] == "reply"], what="a reply")
+    made = set(threading.enumerate()) - before
+    assert sum(isinstance(thread, threading.Timer) for thread in made) == 2
+    assert {"oblako-panel-feed", "oblako-panel-figures", "oblako-panel-work"} <= {thread.name for thread in made}
+    closed.close()
+    eventually(lambda: not any(thread.is_alive() for thread in made), what="all of its threads have ended")
+    asked = len(cloud.asked)
+    cloud.say({**RAW, "name": "afterwards"})
+    assert set(threading.enumerate()) <= before
+    assert len(cloud.asked) == asked, "nobody waits for a change any more"
+
+
 def test_unloading_closes_what_is_open(panel: Any, bare_shell: Any, no_process: list[str]) -> None:
     with capture_output():
         bare_shell.run_line_magic("load_ext", "oblako_magic")

@@ -105,9 +105,12 @@ class PanelView {
     if (what === "busy") {
       this.busy.textContent = this.store.waiting > 0 ? "The kernel runs a cell: what you asked for is done when it ends." : "";
     }
-    if (this.list) {
-      this.problem.hidden = !this.store.problem;
-      this.problem.textContent = this.store.problem;
+    const lasting = this.store.gone || (this.list && this.store.problem);
+    if (this.list || lasting) {
+      clearTimeout(this.saying);
+      this.problem.classList.remove("ob-fine");
+      this.problem.hidden = !lasting;
+      if (this.problem.textContent !== lasting) this.problem.textContent = lasting || "";
     }
     this.head?.draw();
   }

@@ -22,6 +22,7 @@ export class Store {
     this.heard = false;
     this.waiting = 0; // requests that the kernel has not even heard
     this.number = -1;
+    this.gone = ""; // why nothing can be sent any more
     this.listeners = new Set();
     this.replies = new Map();
     this.requests = 0;
@@ -182,8 +183,15 @@ export class Store {
 
   // -- to the kernel ----------------------------------------------------------------------------
 
+  /** Send a message; without the kernel that it was made in the panel has nobody to send to, and says so. */
   send(message) {
-    this.model.send(message);
+    if (this.gone) return;
+    try {
+      this.model.send(message);
+    } catch {
+      this.gone = "The kernel that showed this panel has ended: run its cell again.";
+      this.tell("gone");
+    }
   }
 
   /** Send it, and some times more as long as the kernel has not said that it heard. */
@@ -192,7 +200,8 @@ export class Store {
     let time = 0;
     const send = () => {
       this.send({ ...content, request });
-      if (time < ONCE_MORE.length) waiting.again = setTimeout(send, ONCE_MORE[time++]);
+      if (this.gone) waiting.reject?.(new Error(this.gone));
+      else if (time < ONCE_MORE.length) waiting.again = setTimeout(send, ONCE_MORE[time++]);
     };
     send();
     return waiting;
@@ -218,6 +227,7 @@ export class Store {
   request(kind, fields = {}) {
     return new Promise((resolve, reject) => {
       const waiting = this.insist({ resolve, reject, late: false }, { kind, ...fields });
+      if (this.gone) return;
       waiting.timer = setTimeout(() => {
         waiting.late = true;
         this.waiting += 1;
