@@ -327,8 +327,6 @@ def main() -> int:
                     checks.pytest("tests of the control plane", ["--durations=10", *PLANE_TESTS])
                 if "conformance" in wanted:
                     checks.simple("conformance, short", [PYTHON, "-m", "scripts.conformance", "--short"])
-
-            def rest() -> None:
                 if "packaging" in wanted:
                     checks.step("wheel and pip install", lambda: packaging(checks, folder))
                     oldest = next(iter(sorted(folder.glob("wheel-on-3.*"), key=lambda path: int(path.name[11:]))), None)
@@ -336,6 +334,8 @@ def main() -> int:
                         python = str(oldest / "bin" / "python")
                         front = ["-q", "--durations=3", "tests/frontends"]
                         checks.pytest(f"front ends on {OLDEST_IPYTHON}", front, python)
+
+            def rest() -> None:
                 if "tests" in wanted:
                     ignored = [f"--ignore={path}" for path in PLANE_TESTS]
                     checks.pytest("tests of all the rest", ["--durations=10", *ignored])

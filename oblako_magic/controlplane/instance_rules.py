@@ -14,6 +14,7 @@ from typing import Any
 from moto.core.responses import EmptyResult
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination
+from moto.ec2.models.elastic_block_store import EBSBackend
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.instances import InstanceResponse
@@ -160,6 +161,23 @@ def _in_gmt(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return change
 
 
+def _attach(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A volume is at one instance, and a device has one volume (API reference, AttachVolume)."""
+
+    @functools.wraps(original)
+    def attach_volume(self: Any, volume_id: str, instance_id: str, device_path: str, *args: Any, **kwargs: Any) -> Any:
+        if self.get_volume(volume_id).attachment:
+            raise EC2ClientError("VolumeInUse", f"{volume_id} is already attached to an instance")
+        if device_path in self.get_instance(instance_id).block_device_mapping:
+            raise EC2ClientError(
+                "InvalidParameterValue",
+                f"Invalid value '{device_path}' for unixDevice. Attachment point {device_path} is already in use",
+            )
+        return original(self, volume_id, instance_id, device_path, *args, **kwargs)
+
+    return attach_volume
+
+
 def install(strict: bool, limit: capacity.Limit) -> None:
     """Lay the rules over moto, after ``semantics.install``. Once a process."""
     rules: list[tuple[type, str, Any]] = [
@@ -188,5 +206,7 @@ def install(strict: bool, limit: capacity.Limit) -> None:
         (Instance, "stop", _in_gmt(Instance.stop)),
         (Instance, "terminate", _in_gmt(Instance.terminate)),
     ]
+    if strict:
+        rules.append((EBSBackend, "attach_volume", _attach(EBSBackend.attach_volume)))
     for owner, name, rule in rules:
         setattr(owner, name, rule)

@@ -325,8 +325,11 @@ def _terminate(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         except Exception:
             log.exception("moto's bookkeeping at the end of %s", self.id)
             self._state = InstanceState("terminated", 48)
-        # By DeleteOnTermination, or because it was detached before.
-        mine.root_kept = mine.root_volume_id in self.ec2_backend.volumes
+        # By DeleteOnTermination, or because it was detached before, or lost its device to another one.
+        root = self.ec2_backend.volumes.get(mine.root_volume_id)
+        mine.root_kept = root is not None
+        if root is not None and root.attachment and root.attachment.instance is self:
+            root.attachment = None
         if fleet and fleet.fulfilled_capacity == capacity:
             # Moto looks for a specification of the instance's subnet, and most of them name none.
             same = (spec for spec in fleet.launch_specs if spec.instance_type == self.instance_type)

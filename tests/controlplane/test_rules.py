@@ -290,6 +290,17 @@ class TestTheEnd:
         assert (left["Status"], left["PrivateIpAddress"]) == ("available", "172.31.9.10")
         assert plane.describe(running(plane, NetworkInterfaces=given))["PrivateIpAddress"] == "172.31.9.10"
 
+    def test_a_device_has_one_volume_and_a_volume_one_instance(self, plane: Plane) -> None:
+        client, one = plane.client(), plane.describe(running(plane))
+        zone = one["Placement"]["AvailabilityZone"]
+        volume = client.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+        where = {"VolumeId": volume, "InstanceId": one["InstanceId"]}
+        assert "already in use" in refused("InvalidParameterValue", client.attach_volume, Device="/dev/sda1", **where)
+        client.attach_volume(Device="/dev/sdf", **where)
+        refused("VolumeInUse", client.attach_volume, Device="/dev/sdg", **where)
+        devices = plane.describe(one["InstanceId"])["BlockDeviceMappings"]
+        assert {device["DeviceName"] for device in devices} == {"/dev/sda1", "/dev/sdf"}
+
     @pytest.mark.parametrize("template", [False, True])
     def test_volumes_of_the_launch_go_unless_they_are_kept(self, plane: Plane, template: bool) -> None:
         client, name = plane.client(), uuid.uuid4().hex

@@ -131,7 +131,8 @@ class Client:
         made = self._ask("volume", lambda: self._ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1))
         if not made:
             return
-        volume, device = made["VolumeId"], f"/dev/sd{chr(ord('f') + len(one.volumes) % 10)}"
+        volume = made["VolumeId"]
+        device = f"/dev/xvd{chr(ord('a') + self._calls // 26 % 26)}{chr(ord('a') + self._calls % 26)}"
         if self._ask("attach", lambda: self._ec2.attach_volume(VolumeId=volume, InstanceId=instance_id, Device=device)):
             one.volumes.add(volume)
 

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.plane import ControlPlane
+from tests.support.plane import ControlPlane, eventually
 from tests.support.world import gone, instances, running, runs, tags
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = """
-import sys
+import sys, time
 from IPython.core.interactiveshell import InteractiveShell
 me = sys.argv[1]
 shell = InteractiveShell.instance()
-def cell(text):
+def cell(text, tries=1):
     result = shell.run_cell(text)
+    if not result.success and tries > 1:
+        time.sleep(0.3)
+        return cell(text, tries - 1)
     assert result.success, text
 cell("%load_ext oblako_magic")
 cell(f"%ec2 run --name {me} --tag By={me}")
@@ -32,7 +35,8 @@ for number in range(3):
     cell("%ec2 ls")
     cell(f"%ec2 exec {me} 'echo {me} {number} >> /ebs/log'")
     cell(f"%ec2 terminate {me}-{number}")
-cell(f"%ec2 exec shared 'echo {me} >> /ebs/log'")
+# The other one may be rebooting it at this very moment.
+cell(f"%ec2 exec shared 'echo {me} >> /ebs/log'", tries=20)
 print("done", me)
 """
 
@@ -49,10 +53,14 @@ def start(argv: Sequence[str], folder: Path) -> subprocess.Popen[str]:
 def test_they_see_the_same_and_do_not_hinder_each_other(control_plane: ControlPlane, tmp_path: Path) -> None:
     oblako = [sys.executable, "-m", "oblako_magic"]
 
-    def terminal(*words: str) -> str:
+    def attempt(*words: str) -> tuple[int, str]:
         process = start([*oblako, *words], tmp_path / "terminal")
         said, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, said
+        return process.returncode, said
+
+    def terminal(*words: str) -> str:
+        code, said = attempt(*words)
+        assert code == 0, said
         return said
 
     terminal("run", "--name", "shared")
@@ -62,7 +70,9 @@ def test_they_see_the_same_and_do_not_hinder_each_other(control_plane: ControlPl
     try:
         for number in range(3):
             terminal("run", "--name", f"t-{number}")
-            terminal("exec", "shared", f"echo t {number} >> /ebs/log")
+            line = f"echo t {number} >> /ebs/log"
+            # The kernels reboot it meanwhile: what begins in such a moment fails, and is tried again.
+            eventually(lambda line=line: attempt("exec", "shared", line)[0] == 0, what=line)  # type: ignore[misc]
             terminal("terminate", f"t-{number}")
         for me, kernel in zip("ab", kernels, strict=True):
             said, _ = kernel.communicate(timeout=120)
@@ -79,7 +89,8 @@ def test_they_see_the_same_and_do_not_hinder_each_other(control_plane: ControlPl
     for me in "ab":
         assert control_plane.execute(ids[me], "cat", "/ebs/log") == (0, f"{me} 0\n{me} 1\n{me} 2\n")
     code, log = control_plane.execute(ids["shared"], "cat", "/ebs/log")
-    assert (code, sorted(log.splitlines())) == (0, ["a", "b", "t 0", "t 1", "t 2"])
+    # A reboot may cut a command that has written already.
+    assert (code, set(log.splitlines())) == (0, {"a", "b", "t 0", "t 1", "t 2"})
     shown = terminal("ls")
     assert all(key in shown for key in ids.values()), shown
     terminal("stop", "a")
