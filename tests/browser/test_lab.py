@@ -40,7 +40,7 @@ def test_a_notebook_in_jupyterlab(notebook: Notebook, control_plane: ControlPlan
     page.wait_for_function("() => document.body.innerText.includes('TargetError')", timeout=120_000)
 
     table = page.locator("table.oblako-instances")
-    row = table.locator("tbody tr").inner_text()
+    row = table.locator("tbody tr[data-id]").inner_text()
     [container] = control_plane.containers()
     assert container["State"] == "running"
     assert "seen" in row

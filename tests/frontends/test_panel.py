@@ -300,6 +300,16 @@ def test_a_browser_that_missed_something_gets_the_whole(panel: Any) -> None:
     assert len(_kinds(panel, "whole")) == 1
 
 
+def test_every_reading_tells_how_much_was_said(panel: Any) -> None:
+    """Jupyter's server drops what comes too fast; without it the last of many changes would be lost unseen."""
+    panel._say({"kind": "head", "head": {}})
+    assert _kinds(panel, "head")[-1]["number"] == panel._number
+    panel.cloud.say({**RAW, "state": "stopping"}, panel.cloud.rows[1])
+    eventually(lambda: [m for m in _kinds(panel, "rows") if m["changed"]], what="the change is sent")
+    panel._say({"kind": "figures", "figures": {}})
+    assert _kinds(panel, "figures")[-1]["number"] == _kinds(panel, "rows")[-1]["number"]
+
+
 def test_a_control_plane_that_goes_away_is_said_and_not_started(panel: Any) -> None:
     panel.cloud.say(*panel.cloud.rows, down="the control plane is not running; start it with: oblako up")
     eventually(lambda: [m for m in _kinds(panel, "rows") if m["problem"]], what="the trouble is said")

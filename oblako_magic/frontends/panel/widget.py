@@ -96,6 +96,9 @@ class Panel(anywidget.AnyWidget):
 
     def _say(self, message: dict[str, Any]) -> None:
         with self._sending:
+            if message["kind"] in ("head", "figures"):
+                # Jupyter's server drops what comes too fast: the next reading tells that rows were lost, too.
+                message = {**message, "number": self._number}
             if not self._over:
                 self.send(message)
 

@@ -70,6 +70,8 @@ export class Store {
   // -- from the kernel --------------------------------------------------------------------------
 
   receive(message) {
+    const told = message.kind === "head" || message.kind === "figures";
+    if (told && this.number >= 0 && message.number > this.number) this.hello(true); // rows were lost on the way
     if (message.kind === "rows") this.takeRows(message);
     else if (message.kind === "whole") this.takeWhole(message, false);
     else if (message.kind === "figures") this.takeFigures(message.figures);
