@@ -197,6 +197,13 @@ def _mend(group: Any, now: float) -> tuple[bool, float | None]:
     return bool(dead) or len(group.instance_states) > count, None
 
 
+def dissolve() -> None:
+    """Forget all groups: at a reset nobody is to replace the members that go; call with moto's lock held."""
+    for accounts in list(dict.values(autoscaling_backends)):
+        for backend in list(dict.values(accounts)):
+            backend.autoscaling_groups.clear()
+
+
 def mend() -> tuple[bool, float | None]:
     """Replace members that have ended, and launch what there was no room for; call with moto's lock held.
 

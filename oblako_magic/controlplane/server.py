@@ -382,9 +382,11 @@ class Server:
 
     def _terminate_all(self) -> None:
         """Before moto forgets its instances: take their containers away."""
+        from . import groups
         from .records import all_instances
 
         with self._lock:
+            groups.dissolve()
             for instance in list(all_instances(forgotten=True)):
                 instance.disable_api_termination = False
                 # Moto forgets every volume, so that none may be kept.

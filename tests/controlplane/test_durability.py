@@ -340,6 +340,11 @@ def test_a_reset_that_is_allowed_leaves_no_container_and_no_volume(own: Plane) -
     bare = own.run()
     (root,) = own.describe(bare)["BlockDeviceMappings"]
     own.client().detach_volume(VolumeId=root["Ebs"]["VolumeId"], InstanceId=bare)
+    # A group replaces members that end, but not those that a reset ends.
+    scaling = own.client("autoscaling")
+    scaling.create_launch_configuration(LaunchConfigurationName="c", ImageId=AMI, InstanceType="t3.nano")
+    sizes = {"MinSize": 1, "MaxSize": 1, "AvailabilityZones": ["us-east-1a"]}
+    scaling.create_auto_scaling_group(AutoScalingGroupName="g", LaunchConfigurationName="c", **sizes)
     reset(own)
     assert own.containers() == []
     assert own.volumes() == []
