@@ -121,7 +121,7 @@ class Notebook:
         self.errors: list[str] = []
         self.foreign: list[str] = []
         self._broken_off = 0
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", self._threw)
         page.on("console", self._said)
         page.on("requestfailed", self._failed)
         page.set_default_timeout(20_000)
@@ -144,6 +144,13 @@ class Notebook:
             if not self._broken_off:
                 break
         self.wait()
+
+    def _threw(self, error: Any) -> None:
+        """Take an error down; a node that JupyterLab itself removes twice is not ours: our code is a blob."""
+        frames = [line for line in (error.stack or "").splitlines() if "://" in line]
+        if "removeChild" in str(error) and frames and not any("blob:" in frame for frame in frames):
+            return
+        self.errors.append("\n".join([str(error), *frames[:8]]))
 
     def _failed(self, request: Any) -> None:
         self._broken_off += request.failure == NETWORK_CHANGED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,7 +125,9 @@ def test_its_colours_are_the_page_s(notebook: Notebook, theme: str) -> None:
 
 def test_ctrl_c_and_a_paste(notebook: Notebook) -> None:
     shell = Terminal(notebook.page, 0)
-    shell.run("sleep 98765")
+    shell.run("echo now; sleep 98765")
+    shell.until("\nnow")
+    time.sleep(0.5)  # until the command has the terminal: at its prompt the shell reads Ctrl-C as a letter
     shell.press("Control+c")
     shell.run("echo after-$((1 + 1))")
     shell.until("after-2")

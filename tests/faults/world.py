@@ -38,6 +38,7 @@ DISK = 32 << 20
 
 _ALLOCATED = re.compile(r"Bind for ([\d.]+):(\d+) failed: port is already allocated")
 """Docker's own book says so; a port that a program listens on is told in other words."""
+_HALF_MADE = "the engine was ended amid an earlier start"
 
 
 class Broken(AssertionError):
@@ -231,12 +232,14 @@ class World:
         return found
 
     def _leaked(self, reason: str) -> bool:
-        """Whether Docker refuses a port that nobody has: it forgot to give it back when it was ended amid a start.
+        """Whether Docker refuses a start for what it kept when it was ended amid another: a free port, a task.
 
         That lasts until it is started again. The instance and its data are there, and its reason says why.
         """
+        if not self.counts["fault: engine ended"]:
+            return False
         held = _ALLOCATED.search(reason)
-        return bool(held and self.counts["fault: engine ended"] and publish.free(held[1], int(held[2])))
+        return _HALF_MADE in reason or bool(held and publish.free(held[1], int(held[2])))
 
     def _mark(self, chance: random.Random) -> None:
         """Take what is as the truth from here on; look for the data of instances, and leave some on others."""
