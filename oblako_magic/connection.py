@@ -144,6 +144,11 @@ class Connection:
         self._forget()
         return process.call(self._connect(), method, path, body, timeout=timeout, agent=self.agent)
 
+    def _look(self, path: str, since: int | None, timeout: float) -> dict[str, Any]:
+        """One of the control plane's lists; with a revision, wait so many seconds for a change since."""
+        query = "" if since is None else f"?since={since}&timeout={timeout:g}"
+        return self._call("GET", f"{path}{query}", timeout=timeout + 30)
+
     def get_client(self, service: str = "ec2", *, region: str | None = None) -> Any:
         """A boto3 client of the local endpoint.
 

@@ -69,6 +69,13 @@ class WaitError(OblakoError):
 
     instances: Sequence[Any] = ()
 
+    @classmethod
+    def of(cls, text: str, instances: Sequence[Any]) -> WaitError:
+        """The error of a wait, with the handles; the sentence gets its full stop."""
+        error = cls(text if text.endswith(".") else f"{text}.")
+        error.instances = list(instances)
+        return error
+
 
 class EngineError(OblakoError):
     """The container engine refused or failed.

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import OblakoError
+from .errors import OblakoError, WaitError
 from .handles import ExecResult, Instance, Stats, fill_extra
-from .lifecycle import Lifecycle, wait_error
+from .lifecycle import Lifecycle
 from .model import ContainerState
 from .settings import Settings
 
@@ -170,7 +170,7 @@ class Inside(Lifecycle):
         revision, _ = self._rows()
         while instance.user_data in ("waiting", "running") and instance.state in ("pending", "running"):
             if end is not None and time.monotonic() > end:
-                raise wait_error(
+                raise WaitError.of(
                     f"the user data of {instance.label} did not end within {timeout:g} s; %ec2 console follows it.",
                     [instance],
                 )

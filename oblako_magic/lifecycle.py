@@ -182,8 +182,7 @@ class Lifecycle(Connection):
         self._seen = list(known.items())
 
     def _rows(self, since: int | None = None, timeout: float = 0) -> tuple[int, dict[str, dict[str, Any]]]:
-        query = "" if since is None else f"?since={since}&timeout={timeout:g}"
-        answer = self._call("GET", f"/instances{query}", timeout=timeout + 30)
+        answer = self._look("/instances", since, timeout)
         return int(answer["revision"]), {row["id"]: row for row in answer["instances"]}
 
     def _describe(self, **arguments: Any) -> Iterator[dict[str, Any]]:
@@ -385,14 +384,14 @@ class Lifecycle(Connection):
                     if state == "running"
                     else f"{lost[0].label} is {lost[0].state}, not {state}"
                 )
-                raise wait_error(f"{ended}{_why(lost[0])}", instances)
+                raise WaitError.of(f"{ended}{_why(lost[0])}", instances)
             if not open_:
                 return
             left = end - time.monotonic()
             if left <= 0:
                 stuck = ", ".join(f"{i.label} is {i.state}" for i in open_[:4])
                 more = _why(open_[0]) or (f": {open_[0].progress}" if open_[0].progress else "")
-                raise wait_error(
+                raise WaitError.of(
                     f"not {state} within {timeout:g} s: {stuck}{more.rstrip('.')}; wait on with %ec2 wait", instances
                 )
             revision, rows = self._rows(revision, max(0.05, min(left, 20.0)))
@@ -412,13 +411,6 @@ class Lifecycle(Connection):
     def reboot_instance(self, instance_id: str) -> None:
         """RebootInstances, and wait until it is back."""
         self.change("reboot", [self.get(instance_id)])
-
-
-def wait_error(text: str, instances: Sequence[Instance]) -> WaitError:
-    """The error of a wait, with the handles, so that nothing is lost by it."""
-    error = WaitError(text if text.endswith(".") else f"{text}.")
-    error.instances = list(instances)
-    return error
 
 
 def _why(instance: Instance) -> str:

@@ -18,12 +18,12 @@ from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, au
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
-from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import InstanceState
 from moto.elbv2.models import FakeTargetGroup
 
 from . import shortage
 from .launch_rules import of_version, tolerant
+from .records import backends
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +136,10 @@ def _describe_activities(self: Any) -> ActionResult:
 # -- health -----------------------------------------------------------------------------------------------
 
 
-def _groups() -> Iterator[Any]:
-    for accounts in list(dict.values(autoscaling_backends)):
-        for backend in list(dict.values(accounts)):
-            yield from list(backend.autoscaling_groups.values())
+def all_groups() -> Iterator[Any]:
+    """Every group of every account and region."""
+    for backend in backends(autoscaling_backends):
+        yield from list(backend.autoscaling_groups.values())
 
 
 def _age(instance: Any) -> float:
@@ -199,9 +199,8 @@ def _mend(group: Any, now: float) -> tuple[bool, float | None]:
 
 def dissolve() -> None:
     """Forget all groups: at a reset nobody is to replace the members that go; call with moto's lock held."""
-    for accounts in list(dict.values(autoscaling_backends)):
-        for backend in list(dict.values(accounts)):
-            backend.autoscaling_groups.clear()
+    for backend in backends(autoscaling_backends):
+        backend.autoscaling_groups.clear()
 
 
 def mend() -> tuple[bool, float | None]:
@@ -213,15 +212,14 @@ def mend() -> tuple[bool, float | None]:
         Whether records of instances were changed; the seconds after which to call again.
     """
     now, changed, later = time.time(), False, list[float]()
-    for group in _groups():
+    for group in all_groups():
         done, due = _mend(group, now)
         changed |= done
         if due is not None:
             later.append(due - now)
-    for accounts in list(dict.values(ec2_backends)):
-        for backend in list(dict.values(accounts)):
-            for request in list(backend.spot_instance_requests.values()):
-                changed |= shortage.try_again(request)
+    for backend in backends():
+        for request in list(backend.spot_instance_requests.values()):
+            changed |= shortage.try_again(request)
     return changed, min(later, default=None)
 
 

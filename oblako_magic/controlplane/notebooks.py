@@ -24,6 +24,7 @@ from ..guest import notebook as guest
 from ..guest import user_data
 from ..model import ContainerSpec, parse_publish
 from ..settings import Settings
+from .records import backends
 from .semantics import backing
 
 log = logging.getLogger(__name__)
@@ -117,9 +118,8 @@ def tags_of(notebook: Any) -> dict[str, str]:
 
 def all_notebooks() -> Iterator[Any]:
     """Every notebook instance of every account and region."""
-    for accounts in list(dict.values(sagemaker_backends)):
-        for backend in list(dict.values(accounts)):
-            yield from list(backend.notebook_instances.values())
+    for backend in backends(sagemaker_backends):
+        yield from list(backend.notebook_instances.values())
 
 
 def of_machine(instance: Any) -> Any | None:

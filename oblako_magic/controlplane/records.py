@@ -16,9 +16,9 @@ _PRIMARY = "Primary network interface"
 """Moto's description of an interface that it made for an instance."""
 
 
-def backends() -> Iterator[Any]:
-    """Every account's and region's; none is made by looking."""
-    for accounts in list(dict.values(ec2_backends)):
+def backends(of: Any = ec2_backends) -> Iterator[Any]:
+    """Every account's and region's backend of a service; none is made by looking."""
+    for accounts in list(dict.values(of)):
         yield from list(dict.values(accounts))
 
 

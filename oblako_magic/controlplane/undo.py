@@ -9,6 +9,7 @@ from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
 
+from .groups import all_groups
 from .intent import Intent
 from .records import backends, erase
 
@@ -51,11 +52,11 @@ def mark(action: str) -> Mark | None:
     """What is there now; None where the action launches nothing. Moto's lock is held from here to the action's end."""
     if action not in LAUNCHES:
         return None
-    tables = [vars(backend).get(name) for backend in (*backends(), *_scaling()) for name in _MADE]
+    tables = [vars(backend).get(name) for backend in (*backends(), *backends(autoscaling_backends)) for name in _MADE]
     return Mark(
         [(backend, set(backend.enis), set(backend.volumes)) for backend in backends()],
         [(table, set(table)) for table in tables if isinstance(table, dict)],
-        [(group, tuple(getattr(group, name) for name in _SIZES)) for group in _groups()],
+        [(group, tuple(getattr(group, name) for name in _SIZES)) for group in all_groups()],
     )
 
 
@@ -89,16 +90,6 @@ def launches(intent: Intent, before: Mark) -> list[str]:
     if new:
         log.warning("taken back with the request that failed: %s", ", ".join(instance.id for instance in new))
     return [instance.id for instance in new]
-
-
-def _scaling() -> Iterator[Any]:
-    for accounts in list(dict.values(autoscaling_backends)):
-        yield from list(dict.values(accounts))
-
-
-def _groups() -> Iterator[Any]:
-    for backend in _scaling():
-        yield from list(backend.autoscaling_groups.values())
 
 
 def _everything() -> Iterator[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..errors import OblakoError, TargetError
+from ..errors import OblakoError, TargetError, WaitError
 from ..model import PortMapping
 from . import terms
 from .handles import DELETED, Notebook, NotebookList, fill
@@ -43,8 +43,7 @@ class Look:
         return self._ec2._aws(operation, service="sagemaker", **arguments)
 
     def _rows(self, since: int | None = None, timeout: float = 0) -> tuple[int, dict[str, dict[str, Any]]]:
-        query = "" if since is None else f"?since={since}&timeout={timeout:g}"
-        answer = self._ec2._call("GET", f"/notebooks{query}", timeout=timeout + 30)
+        answer = self._ec2._look("/notebooks", since, timeout)
         return int(answer["revision"]), {row["arn"]: row for row in answer["notebooks"]}
 
     def all(self, *, status: str | None = None) -> NotebookList:
@@ -164,7 +163,7 @@ class Look:
         )
         missed = [notebook for notebook in notebooks if notebook.status != status]
         if missed:
-            raise terms.wait_error(terms.ended(missed, status), notebooks)
+            raise WaitError.of(terms.ended(missed, status), notebooks)
         return self.refresh(notebooks)
 
     def _watch(
@@ -197,7 +196,7 @@ class Look:
             if left <= 0:
                 stuck = ", ".join(f"{n.name} is {n.status}" for n in open_[:4])
                 more = f": {open_[0].progress}" if open_[0].progress else ""
-                raise terms.wait_error(
+                raise WaitError.of(
                     f"not {status} within {timeout:g} s: {stuck}{more.rstrip('.')}; it goes on, "
                     "and %ec2 notebook ls shows how it stands",
                     notebooks,

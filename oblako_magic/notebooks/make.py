@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import AwsError, OblakoError
+from ..errors import AwsError, OblakoError, WaitError
 from ..model import parse_publish
 from . import terms
 from .handles import Notebook, NotebookList
@@ -157,7 +157,7 @@ class Make(Look):
         self.refresh(notebooks)
         if failures:
             missing = terms.listed([name for name in wanted if name not in made])
-            raise terms.wait_error(
+            raise WaitError.of(
                 f"{len(notebooks)} of {len(wanted)} notebooks were made, without {missing}: "
                 f"{str(failures[0]).rstrip('.')}; %ec2 notebook ls shows them",
                 notebooks,

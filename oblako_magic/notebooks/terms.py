@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import names as tags
-from ..errors import OblakoError, TargetError, WaitError
+from ..errors import OblakoError, TargetError
 from ..model import parse_publish
 from .handles import DELETED, Notebook
 
@@ -148,10 +148,3 @@ def not_open(notebook: Notebook) -> str:
         DELETED: f"%ec2 notebook run {notebook.name} makes a new one",
     }
     return f"{notebook.name} is {notebook.status}: {steps.get(notebook.status, '%ec2 notebook ls shows when it is')}."
-
-
-def wait_error(text: str, notebooks: Sequence[Notebook]) -> WaitError:
-    """The error of a wait, with the handles, so that nothing is lost by it."""
-    error = WaitError(text if text.endswith(".") else f"{text}.")
-    error.instances = list(notebooks)
-    return error

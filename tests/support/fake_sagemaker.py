@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from oblako_magic.connection import Connection
 from oblako_magic.errors import AwsError
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -43,6 +44,8 @@ class FakeSageMaker:
                     raise self.refuse[key]
             action: Any = getattr(self, f"_{service}_{operation}")
             return action(**arguments) or {}
+
+    _look = Connection._look
 
     def _call(self, method: str, path: str, body: Any = None, *, timeout: float = 30) -> dict[str, Any]:
         assert (method, path.partition("?")[0]) == ("GET", "/notebooks")
