@@ -1,7 +1,8 @@
 """Results as HTML and as plain text. Pure; strings in, strings out.
 
-HTML is styled inline with JupyterLab's CSS variables and a fallback for each, so that a table looks right in a
-dark theme and still looks like one in a saved page. Everything that comes from outside is escaped here.
+HTML is styled inline with the CSS variables of VS Code, else JupyterLab's, and a fallback for each, so that a table
+looks right in a dark theme and still looks like one in a saved page. VS Code's come first: its widgets bring a light
+set of JupyterLab's along, whatever its theme. Everything that comes from outside is escaped here.
 """
 
 from __future__ import annotations
@@ -18,20 +19,23 @@ if TYPE_CHECKING:
     from ..model import PortMapping
 
 COLOURS: Mapping[str, str] = {
-    "running": "var(--jp-success-color1, #388e3c)",
-    "pending": "var(--jp-warn-color1, #f57c00)",
-    "stopping": "var(--jp-warn-color1, #f57c00)",
-    "shutting-down": "var(--jp-warn-color1, #f57c00)",
-    "stopped": "var(--jp-ui-font-color2, #757575)",
-    "terminated": "var(--jp-ui-font-color3, #9e9e9e)",
+    "running": "var(--vscode-charts-green, var(--jp-success-color1, #388e3c))",
+    "pending": "var(--vscode-editorWarning-foreground, var(--jp-warn-color1, #f57c00))",
+    "stopping": "var(--vscode-editorWarning-foreground, var(--jp-warn-color1, #f57c00))",
+    "shutting-down": "var(--vscode-editorWarning-foreground, var(--jp-warn-color1, #f57c00))",
+    "stopped": "var(--vscode-descriptionForeground, var(--jp-ui-font-color2, #757575))",
+    "terminated": "var(--vscode-disabledForeground, var(--jp-ui-font-color3, #9e9e9e))",
 }
-WRONG = "var(--jp-error-color1, #d32f2f)"
-_FAINT = "color: var(--jp-ui-font-color2, #757575);"
-_BOX = "font-family: var(--jp-ui-font-family, system-ui, sans-serif); font-size: var(--jp-ui-font-size1, 13px);"
+WRONG = "var(--vscode-editorError-foreground, var(--jp-error-color1, #d32f2f))"
+_FAINT = "color: var(--vscode-descriptionForeground, var(--jp-ui-font-color2, #757575));"
+_BOX = (
+    "font-family: var(--vscode-font-family, var(--jp-ui-font-family, system-ui, sans-serif)); "
+    "font-size: var(--vscode-font-size, var(--jp-ui-font-size1, 13px));"
+)
 _CELL = "text-align: left; padding: 3px 12px 3px 0; vertical-align: top; white-space: nowrap;"
-_RULE = "border-bottom: 1px solid var(--jp-border-color2, #e0e0e0);"
-_CODE = "font-family: var(--jp-code-font-family, monospace);"
-_LINK = "color: var(--jp-content-link-color, #1976d2);"
+_RULE = "border-bottom: 1px solid var(--vscode-panel-border, var(--jp-border-color2, #e0e0e0));"
+_CODE = "font-family: var(--vscode-editor-font-family, var(--jp-code-font-family, monospace));"
+_LINK = "color: var(--vscode-textLink-foreground, var(--jp-content-link-color, #1976d2));"
 
 
 class Html(str):

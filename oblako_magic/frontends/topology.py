@@ -24,11 +24,19 @@ _LETTER = 5.9
 _DOT = " · "
 _STATES = {"running": "good", "pending": "moving", "stopping": "moving", "shutting-down": "moving", "stopped": "off"}
 _STYLE = """
-.ob-map{--m-text:var(--jp-ui-font-color0,#1f2328);--m-dim:var(--jp-ui-font-color1,#59636e);--m-page:var(--jp-layout-color0,#fff);
---m-vpc:var(--jp-layout-color1,#f6f8fa);--m-net:var(--jp-layout-color2,#eaeef2);--m-line:var(--jp-border-color1,#afb8c1);
---m-good:var(--jp-success-color1,#2e7d32);--m-moving:var(--jp-warn-color1,#bf5600);--m-off:var(--jp-ui-font-color3,#6e7781);
---m-bad:var(--jp-error-color1,#c62828);--m-link:var(--jp-content-link-color,#0969da);
-font-family:var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",sans-serif);font-size:11px;
+.ob-map{--m-text:var(--vscode-foreground,var(--jp-ui-font-color0,#1f2328));
+--m-dim:var(--vscode-descriptionForeground,var(--jp-ui-font-color1,#59636e));
+--m-page:var(--vscode-editor-background,var(--jp-layout-color0,#fff));
+--m-vpc:var(--vscode-editorWidget-background,var(--jp-layout-color1,#f6f8fa));
+--m-net:var(--vscode-list-hoverBackground,var(--jp-layout-color2,#eaeef2));
+--m-line:var(--vscode-disabledForeground,var(--jp-border-color1,#afb8c1));
+--m-good:var(--vscode-charts-green,var(--jp-success-color1,#2e7d32));
+--m-moving:var(--vscode-editorWarning-foreground,var(--jp-warn-color1,#bf5600));
+--m-off:var(--vscode-descriptionForeground,var(--jp-ui-font-color3,#6e7781));
+--m-bad:var(--vscode-editorError-foreground,var(--jp-error-color1,#c62828));
+--m-link:var(--vscode-textLink-foreground,var(--jp-content-link-color,#0969da));
+font-family:var(--vscode-font-family,var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",sans-serif));
+font-size:11px;
 max-width:100%;height:auto}
 .ob-map text{fill:var(--m-text)}.ob-map .dim{fill:var(--m-dim)}.ob-map .name{font-size:13px;font-weight:600}
 .ob-map .head{font-size:12px;font-weight:600}.ob-map .vpc{fill:var(--m-vpc);stroke:var(--m-line)}

@@ -112,9 +112,11 @@ function render({ model, el }) {
   // The page's colours and letters, which an element has only once it is in the page.
   function dress() {
     const style = getComputedStyle(root);
-    const family = style.getPropertyValue("--jp-code-font-family").trim();
+    // VS Code's before JupyterLab's, as in shell.css.
+    const of = (what) => (style.getPropertyValue(`--vscode-editor-${what}`) || style.getPropertyValue(`--jp-code-${what}`)).trim();
+    const family = of("font-family");
     terminal.options.fontFamily = family || "Menlo, Consolas, 'DejaVu Sans Mono', monospace";
-    terminal.options.fontSize = parseFloat(style.getPropertyValue("--jp-code-font-size")) || 13;
+    terminal.options.fontSize = parseFloat(of("font-size")) || 13;
     terminal.options.theme = theme(root);
   }
 
