@@ -551,6 +551,42 @@ def test_a_restart_of_the_kernel_leaves_no_connection(
         notebook.close()
 
 
+def _open_without_windows(page: Any, row: Any, made: Any) -> None:
+    """VS Code's pages can't open windows: there a click of a link is heard, and its page opened outside."""
+    page.evaluate(
+        """() => {
+            window.clicked = [];
+            const open = window.open;
+            window.open = () => null;
+            const heard = (event) => {
+                const link = event.target.closest("a[href]");
+                if (!link) return;
+                event.preventDefault();
+                window.clicked.push(link.href);
+            };
+            document.addEventListener("click", heard);
+            window.asBefore = () => {
+                window.open = open;
+                document.removeEventListener("click", heard);
+            };
+        }"""
+    )
+    try:
+        row.get_by_role("button", name="Open course").click()
+        page.wait_for_function("() => window.clicked.length")
+        said = page.locator(".oblako-panel .ob-problem").first
+        assert said.inner_text() == "If course was not opened: open it"
+        said.get_by_role("link", name="open it").click()
+        first, second = page.evaluate("() => window.clicked")
+        assert first == second, "whoever was not taken there can still go"
+        visitor = page.context.new_page()
+        visitor.goto(first)
+        visitor.wait_for_url(lambda url: f":{made.port}/" in url)
+        visitor.close()
+    finally:
+        page.evaluate("() => window.asBefore()")
+
+
 def test_a_notebook_instance_s_row_and_its_link(notebook: Notebook, cloud: Ec2, jupyter_image: str) -> None:
     page = notebook.page
     [made] = cloud.notebooks.run("course", image=jupyter_image)
@@ -566,6 +602,7 @@ def test_a_notebook_instance_s_row_and_its_link(notebook: Notebook, cloud: Ec2, 
         assert opened.evaluate("() => window.opener") is None
         assert opened.inner_text("body").startswith("/lab"), "somebody who is let in sees the lab"
         opened.close()
+        _open_without_windows(page, row, made)
         row.get_by_role("button", name="Stop course").click()
         _state(page, "course", "Stopped")
         assert row.get_by_role("button", name="Open course").is_disabled()

@@ -216,6 +216,9 @@ function render({ model, el }) {
     return true;
   });
 
+  // What xterm leaves to the browser, such as Ctrl-V, is no key of the notebook: VS Code would keep the browser from it.
+  for (const kind of ["keydown", "keyup", "keypress"]) root.addEventListener(kind, (event) => event.stopPropagation());
+
   const sizes = new ResizeObserver(() => fitted());
   sizes.observe(frame);
   const themes = new MutationObserver(dress);
