@@ -29,12 +29,13 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
-_PAUSE = 0.075
-"""Seconds between two questions to a server that does not answer yet."""
+_PAUSE = 0.02
+"""Seconds between two questions to a server that does not answer yet, for each server that is waited for."""
 _ANSWER = 600.0
 """Seconds that a server may take to answer once it has been started."""
-_LOOK = 0.5
-"""Seconds between two looks at what a start script is at."""
+_LOOK = 1.0
+"""Seconds between two looks at what a start script is at. The engine takes a program of its own for each, which the
+server's start would feel: one that is fast is not looked at."""
 LOG_GROUP = "/aws/sagemaker/NotebookInstances"
 
 
@@ -155,7 +156,7 @@ class Watcher:
 
     def _await(self, notebook: Any, start: tuple[Any, ...]) -> None:
         """Ask its server until that answers."""
-        began, looked = time.monotonic(), 0.0
+        began = looked = time.monotonic()
         instance_id = start[0]
         while not self._closing.is_set():
             with self._lock:
@@ -173,13 +174,13 @@ class Watcher:
                 if phase and phase != "starting JupyterLab":
                     began = now  # each of these has its own limit
                 with self._lock:
-                    if extra(notebook).progress != phase:
+                    if phase and extra(notebook).progress != phase:
                         extra(notebook).progress = phase
                         self._intent.bump()
             if now - began > _ANSWER:
                 self._give_up(notebook, f"its server did not answer within {_ANSWER:g} s; {self._last(instance_id)}")
                 return
-            self._closing.wait(_PAUSE)
+            self._closing.wait(_PAUSE * max(1, len(self._under_way)))
 
     def _in_service(self, notebook: Any, start: tuple[Any, ...]) -> None:
         self._keep_logs(notebook, start[0])

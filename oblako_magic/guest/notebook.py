@@ -66,50 +66,53 @@ umask 022
 cd /
 dir=/opt/oblako
 logs=/var/log/oblako
-rm -f $dir/failure
-mkdir -p $logs
-phase() { echo "$1" > $dir/phase.new && mv $dir/phase.new $dir/phase; }
+[ ! -e $dir/failure ] || rm -f $dir/failure
+[ -d $logs ] || mkdir -p $logs
+phase() { echo "$1" > $dir/phase; }
 fail() { echo "$1" > $dir/failure; echo "$2" >&2; exit 78; }
 . $dir/settings
 
+# Each program that is started is a millisecond of every start: what the shell can do itself, it does.
 # Who works in it: ec2-user, or whoever the image means.
-for user in ec2-user "$IMAGE_USER" "${NB_USER:-}" root; do
-  case $user in
-    [0-9]*) line=$(awk -F: -v uid="${user%%:*}" '$3 == uid' /etc/passwd | head -n 1) ;;
-    ?*) line=$(awk -F: -v name="${user%%:*}" '$1 == name' /etc/passwd | head -n 1) ;;
-    *) line= ;;
-  esac
-  [ -n "$line" ] && break
+known() {
+  while IFS=: read -r user _ uid gid _ home _; do
+    case $1 in
+      "$user" | "$uid") return 0 ;;
+    esac
+  done < /etc/passwd
+  return 1
+}
+for one in ec2-user "${IMAGE_USER%%:*}" "${NB_USER:-}" root; do
+  if [ -n "$one" ] && known "$one"; then break; fi
 done
-IFS=: read -r user _ uid gid _ home _ <<END
-$line
-END
 export USER="$user" LOGNAME="$user"
 if setpriv --reuid="$uid" --regid="$gid" --init-groups true 2>/dev/null; then
-  as_user() { setpriv --reuid="$uid" --regid="$gid" --init-groups "$@"; }
+  as_user() { $run setpriv --reuid="$uid" --regid="$gid" --init-groups "$@"; }
 else
   as_user() {
-    python3 -c 'import os, pwd, sys
+    $run python3 -c 'import os, pwd, sys
 p = pwd.getpwnam(sys.argv[1])
 os.initgroups(p.pw_name, p.pw_gid); os.setgid(p.pw_gid); os.setuid(p.pw_uid)
 os.execvp(sys.argv[2], sys.argv[2:])' "$user" "$@"
   }
 fi
+run=
 chown "$uid:$gid" $dir/token $dir/env
-chmod 0600 $dir/token $dir/env
 [ "$(stat -c %u "$WORK" 2>/dev/null)" = "$uid" ] || chown "$uid:$gid" "$WORK"
 if [ "$home" = /home/ec2-user ] || [ ! -e /home/ec2-user ]; then :; else chmod 0755 /home/ec2-user; fi
 
-rm -f /etc/sudoers.d/90-ec2-user /etc/sudoers.d/99-oblako-notebook
-if [ "$ROOT_ACCESS" = 1 ] && [ -d /etc/sudoers.d ]; then
-  echo "$user ALL=(ALL) NOPASSWD:ALL" > /etc/sudoers.d/99-oblako-notebook
-  chmod 0440 /etc/sudoers.d/99-oblako-notebook
+sudoers=/etc/sudoers.d
+[ ! -e $sudoers/90-ec2-user ] || rm -f $sudoers/90-ec2-user
+if [ "$ROOT_ACCESS" != 1 ]; then
+  rm -f $sudoers/99-oblako-notebook
+elif [ -d $sudoers ] && [ ! -e $sudoers/99-oblako-notebook ]; then
+  (umask 0337; echo "$user ALL=(ALL) NOPASSWD:ALL" > $sudoers/99-oblako-notebook)
 fi
 
 . $dir/env
 
 run_hook() {
-  rm -f "$logs/$1.log"
+  [ ! -e "$logs/$1.log" ] || rm -f "$logs/$1.log"
   [ -s "$dir/$1" ] || return 0
   [ "$1" = OnCreate ] && [ -e $dir/created ] && return 0
   phase "running the lifecycle script $1"
@@ -150,13 +153,8 @@ export JUPYTER_CONFIG_PATH="$dir/jupyter${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_
 command -v jupyter >/dev/null || fail "image" "this image has no jupyter"
 # By its own name where it has one: the other is a program more, which has to be loaded first.
 if command -v jupyter-lab >/dev/null; then set -- jupyter-lab; else set -- jupyter lab; fi
-if setpriv --reuid="$uid" --regid="$gid" --init-groups true 2>/dev/null; then
-  exec setpriv --reuid="$uid" --regid="$gid" --init-groups "$@" --no-browser
-fi
-exec python3 -c 'import os, pwd, sys
-p = pwd.getpwnam(sys.argv[1])
-os.initgroups(p.pw_name, p.pw_gid); os.setgid(p.pw_gid); os.setuid(p.pw_uid)
-os.execvp(sys.argv[2], sys.argv[2:])' "$user" "$@" --no-browser
+run=exec
+as_user "$@" --no-browser
 """
 
 _CONFIG = """# Made by oblako_magic at each start.
