@@ -80,7 +80,8 @@ def run_source(page: Any, source: str) -> str:
         "() => { const app = window.jupyterapp; const notebook = app.shell.currentWidget.content;"
         " notebook.activeCellIndex = 0; notebook.deselectAll(); app.commands.execute('notebook:run-cell'); }"
     )
-    output = page.locator(".jp-Cell").first.locator(".jp-OutputArea-output")
+    # Of the notebook that is seen: what was open the day before may be there again, behind it.
+    output = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.locator(".jp-OutputArea-output")
     output.first.wait_for()
     page.wait_for_function("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'idle'")
     return "\n".join(output.all_inner_texts())
