@@ -13,7 +13,7 @@ from oblako_magic.cloud import Ec2
 from oblako_magic.controlplane import process
 from oblako_magic.engine import Engine
 from tests.browser.lab import Notebook, chromium, jupyter_lab, write_notebook
-from tests.support import fake_jupyter
+from tests.support import fake_jupyter, world
 from tests.support.plane import ControlPlane, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -667,6 +667,156 @@ def test_five_hundred_rows(lab: tuple[Any, str], cloud: Ec2, request: pytest.Fix
     finally:
         notebook.close()
         cloud.change("terminate", made, wait=False)
+
+
+def test_a_port_is_opened_by_a_click(notebook: Notebook, shared_control_plane: ControlPlane, cloud: Ec2) -> None:
+    page, plane = notebook.page, shared_control_plane
+    [made] = cloud.run(name="web")
+    _state(page, "web", "running")
+    plane.execute(made.id, "sh", "-c", "mkdir /www; echo hello > /www/index.html; httpd -p 8080 -h /www")
+    _menu(page, "web", "Open a port…")
+    question = page.locator("dialog[open]")
+    question.get_by_label("Port").fill("eighty")
+    question.get_by_role("button", name="Open the port").click()
+    question.get_by_text("eighty is not a port; give PORT or HOST_PORT:PORT.").wait_for()
+    question.get_by_label("Port").fill("8080")
+    page.keyboard.press("Enter")
+    question.wait_for(state="detached")
+    link = _row(page, "web").locator("a")
+    link.wait_for()
+    with page.context.expect_page() as opening:
+        link.click()
+    opening.value.get_by_text("hello").wait_for()
+    opening.value.close()
+    [port] = made.refresh().ports
+    assert (port.container_port, link.get_attribute("href")) == (8080, port.url)
+    cloud.change("terminate", [made])
+
+
+def test_orphans_are_adopted_and_removed_by_clicks(
+    notebook: Notebook, shared_control_plane: ControlPlane, cloud: Ec2
+) -> None:
+    page, plane = notebook.page, shared_control_plane
+    owner = (plane.settings.state_dir / "id").read_text().strip()
+    kept, dropped = (world.stray(plane, key, owner) for key in ("i-0adadadadadadad01", "i-0bebebebebebebe01"))
+    try:
+        cloud.run(name="beside", backed=False)  # a change; orphans by themselves are no event
+        page.locator(".ob-health").get_by_role("button", name="orphans").click(timeout=60_000)
+        dialog = page.locator("dialog[open]")
+
+        def item(instance_id: str) -> Any:
+            return dialog.locator("li", has_text=f"oblako-ec2-{instance_id}").filter(has_text="container")
+
+        item(kept).get_by_role("button", name="Adopt").click()
+        dialog.get_by_text(f"oblako-ec2-{kept}: adopted").wait_for()
+        item(dropped).get_by_role("button", name="Remove").click()
+        dialog.get_by_text(f"oblako-ec2-{dropped}: removed").wait_for()
+        dialog.get_by_role("button", name="Close").click()
+        _state(page, f"stray-{kept}", "running")
+        assert world.runs(plane, kept)
+        assert plane.container(dropped) is None
+        # Its volume is one of its own now, which is said soon, and is removed in the same way.
+        volume = f"oblako-ec2-{dropped}"
+        assert [orphan.name for orphan in cloud.orphans() if not orphan.foreign] == [volume]
+        page.locator(".ob-health").get_by_role("button", name="1 orphan", exact=True).click()
+        dialog.get_by_role("button", name="Remove").click()
+        dialog.get_by_text(f"{volume}: removed").wait_for()
+        page.keyboard.press("Escape")
+        assert volume not in plane.volumes()
+        page.locator(".ob-health").get_by_role("button", name="orphan").wait_for(state="detached")
+    finally:
+        for left in cloud.orphans():
+            if not left.foreign:
+                cloud.remove(left)
+
+
+def test_a_second_view_may_close_and_the_first_goes_on(notebook: Notebook, cloud: Ec2) -> None:
+    """JupyterLab's "Create New View for Cell Output"."""
+    page = notebook.page
+    busy = '["/bin/sh", "-c", "while :; do :; done"]'
+    [made] = cloud.run(name="spinning", instance_type="t3.nano", tags={"oblako:command": busy})
+    _state(page, "spinning", "running")
+    line = _row(page, "spinning").locator(".ob-cell-cpu polyline")
+    line.wait_for(state="attached")
+    page.evaluate(
+        "(at) => { const app = window.jupyterapp; const notebook = app.shell.currentWidget.content;"
+        " notebook.activeCellIndex = at; notebook.deselectAll();"
+        " app.commands.execute('notebook:create-output-view'); }",
+        PANEL,
+    )
+    views = page.locator(".oblako-panel")
+    views.nth(1).locator(".ob-cell-cpu polyline").wait_for(state="attached")
+    page.evaluate(
+        "() => { const shell = window.jupyterapp.shell; for (const one of shell.widgets('main'))"
+        " if (one.node.matches('.jp-LinkedOutputView') || one.node.querySelector('.jp-LinkedOutputView')) one.close();"
+        " }"
+    )
+    page.wait_for_function("() => document.querySelectorAll('.oblako-panel').length === 1")
+    page.wait_for_timeout(500)  # what the closed view says has been heard
+    before = line.get_attribute("points")
+    eventually(lambda: line.get_attribute("points") != before, what="figures still come")
+    cloud.change("terminate", [made])
+
+
+def test_it_can_be_read_and_used_by_everybody(notebook: Notebook, cloud: Ec2) -> None:
+    """Contrast, names, roles and focus as axe-core checks them by WCAG 2.2, in both themes and with all that opens."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, axe = notebook.page, Axe()
+    made = [*cloud.run(name="read-on", backed=False, tags={"Env": "dev"}), *cloud.run(name="read-off", backed=False)]
+    cloud.change("stop", made[1:])
+    _state(page, "read-off", "stopped")
+    gone = cloud.run(name="read-gone", backed=False)
+    _state(page, "read-gone", "running")
+    cloud.change("terminate", gone)
+    panel = page.locator(".oblako-panel").first
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+    def complaints(where: str) -> list[str]:
+        result = axe.run(page, ".oblako-panel", options)
+        looked = {rule["id"]: len(rule["nodes"]) for rule in result.response["passes"]}
+        assert looked.get("color-contrast", 0) >= 2, f"it has looked at the words: {looked}"
+        return [
+            f"{where}: {found['id']}: {node['html'][:160]} {node['failureSummary']}"
+            for found in result.response["violations"]
+            for node in found["nodes"]
+        ]
+
+    found: list[str] = []
+    # JupyterLab's body has no height and hides what flows over: axe would take all of the page for hidden.
+    style = page.add_style_tag(content="body { height: 100vh; }")
+    try:
+        for theme in ("Light", "Dark"):
+            page.evaluate(
+                f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})"
+            )
+            page.wait_for_function(f"() => document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
+            page.wait_for_timeout(1000)
+            if theme == "Light":
+                _state(page, "read-gone", "terminated")
+            found += complaints(f"{theme}, table")
+            _row(page, "read-on").get_by_role("checkbox").check()
+            _row(page, "read-on").get_by_role("button", name="More for read-on").click()
+            page.get_by_role("menu").wait_for()
+            found += complaints(f"{theme}, menu")
+            page.get_by_role("menuitem", name="Details").click()
+            found += complaints(f"{theme}, details")
+            panel.get_by_role("button", name="Activity").first.click()
+            found += complaints(f"{theme}, activity")
+            panel.locator(".ob-drawer").get_by_role("button", name="Close").click()
+            panel.get_by_role("button", name="Launch").click()
+            page.locator("dialog[open] pre").first.wait_for()
+            found += complaints(f"{theme}, launch form")
+            page.keyboard.press("Escape")
+            panel.locator(".ob-chosen").get_by_role("button", name="Terminate").click()
+            page.locator("dialog[open]").get_by_role("button", name="Keep it").wait_for()
+            found += complaints(f"{theme}, question")
+            page.keyboard.press("Escape")
+    finally:
+        style.evaluate("node => node.remove()")
+        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+        cloud.change("terminate", made)
+    assert found == [], "\n".join(sorted(set(found)))
 
 
 STILL = """

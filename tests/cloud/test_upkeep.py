@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,32 +9,13 @@ from pathlib import Path
 import pytest
 
 from oblako_magic import Ec2, __version__, names
-from oblako_magic.engine import build, containers, images, volumes
+from oblako_magic.engine import build, containers, volumes
 from oblako_magic.errors import EngineError, OblakoError, PortTaken
 from oblako_magic.frontends import cli
 from oblako_magic.handles import Check, Orphan
-from oblako_magic.model import ContainerSpec
 from tests.support.plane import ControlPlane, eventually
 from tests.support.sweep import RUN, sweep
-from tests.support.world import gone, running, runs, started_at
-
-
-def stray(plane: ControlPlane, instance_id: str, owner: str) -> str:
-    """A container that looks like an instance's and has no record; owner is the control plane on its label."""
-    key, _, value = plane.label.partition("=")
-    record = {"image_id": "ami-12c6146b", "instance_type": "t3.small", "tags": {"Name": f"stray-{instance_id}"}}
-    labels = {
-        key: value,
-        names.LABEL_CONTROL_PLANE: owner,
-        names.LABEL_ACCOUNT: "123456789012",
-        names.LABEL_REGION: "us-east-1",
-        names.LABEL_RECORD: json.dumps(record),
-    }
-    image = images.local(plane.engine, build.TINY_IMAGE)
-    assert image is not None
-    containers.create(plane.engine, ContainerSpec(instance_id, build.TINY_IMAGE, labels=labels), image)
-    containers.start(plane.engine, instance_id)
-    return instance_id
+from tests.support.world import gone, running, runs, started_at, stray
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from oblako_magic import names
+from oblako_magic.engine import build, containers, images
+from oblako_magic.model import ContainerSpec
 from tests.support.plane import ControlPlane, eventually
 
 
@@ -76,3 +79,21 @@ def until_user_data(plane: ControlPlane, instance_id: str, path: str = "/ran") -
         return text if code == 0 else ""
 
     return eventually(content, what=f"{path} on {instance_id}")
+
+
+def stray(plane: ControlPlane, instance_id: str, owner: str) -> str:
+    """A container that looks like an instance's and has no record; owner is the control plane on its label."""
+    key, _, value = plane.label.partition("=")
+    record = {"image_id": "ami-12c6146b", "instance_type": "t3.small", "tags": {"Name": f"stray-{instance_id}"}}
+    labels = {
+        key: value,
+        names.LABEL_CONTROL_PLANE: owner,
+        names.LABEL_ACCOUNT: "123456789012",
+        names.LABEL_REGION: "us-east-1",
+        names.LABEL_RECORD: json.dumps(record),
+    }
+    image = images.local(plane.engine, build.TINY_IMAGE)
+    assert image is not None
+    containers.create(plane.engine, ContainerSpec(instance_id, build.TINY_IMAGE, labels=labels), image)
+    containers.start(plane.engine, instance_id)
+    return instance_id

@@ -173,7 +173,7 @@ export class Drawer {
     const lines = events.map((event) => h("li", { class: event.level === "bad" ? "ob-bad" : "" },
       h("time", { datetime: new Date(event.at * 1000).toISOString() }, new Date(event.at * 1000).toLocaleTimeString()),
       h("strong", {}, event.name || event.id), h("span", {}, event.text), event.who && h("span", { class: "ob-faint" }, `by ${event.who}`)));
-    this.content.replaceChildren(lines.length ? h("ul", { class: "ob-events", role: "log" }, lines)
+    this.content.replaceChildren(lines.length ? h("div", { role: "log" }, h("ul", { class: "ob-events" }, lines))
       : h("div", { class: "ob-faint" }, "Nothing has happened yet."));
   }
 }

@@ -75,12 +75,13 @@ class PanelView {
   close() {
     clearInterval(this.clock);
     clearTimeout(this.saying);
+    clearTimeout(this.seeing);
     document.removeEventListener("visibilitychange", this.onvisible);
     window.removeEventListener("pagehide", this.onvisible);
     this.watcher.disconnect();
     this.drawer.close();
     this.closePopup?.();
-    this.store.look(null);
+    this.store.look(this, null);
     this.unlisten();
     this.model.off("change:view", this.onview);
     this.table.close();
@@ -148,11 +149,7 @@ class PanelView {
     this.seeing = setTimeout(() => {
       if (!this.root.isConnected) return;
       const on = !document.hidden && this.onScreen;
-      const ids = on ? [...this.table.visible].sort() : null;
-      const key = JSON.stringify(ids);
-      if (key === this.seenKey) return;
-      this.seenKey = key;
-      this.store.look(ids);
+      this.store.look(this, on ? [...this.table.visible] : null);
     }, 150);
   }
 

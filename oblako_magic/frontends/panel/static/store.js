@@ -30,6 +30,8 @@ export class Store {
     this.name = Array.from(crypto.getRandomValues(new Uint32Array(2)), (part) => part.toString(16)).join("");
     this.assured = new Map(); // kind -> what the kernel has not heard yet, the last of its kind alone
     this.views = 0;
+    this.looking = new Map(); // view -> ids of the rows that it has on the screen
+    this.looked = ""; // what the kernel was told of them
     this.onmessage = (message) => this.receive(message);
     model.on("msg:custom", this.onmessage);
     this.takeWhole(model.get("whole") || {}, true);
@@ -56,6 +58,7 @@ export class Store {
       this.views -= 1;
       if (this.views === 0) {
         this.rested = true;
+        this.looked = "";
         for (const one of this.assured.values()) this.heardOf(one);
         this.assured.clear(); // an old hello must not wake it again
         this.send({ kind: "unseen" });
@@ -220,9 +223,15 @@ export class Store {
     this.assure("hello", { number: this.number, again });
   }
 
-  /** Which rows are on the screen. */
-  look(ids) {
-    this.assure("visible", { ids });
+  /** Which rows a view has on the screen; null: it has none. The kernel is told of those of all views together. */
+  look(view, ids) {
+    if (ids === null) this.looking.delete(view);
+    else this.looking.set(view, ids);
+    const all = this.looking.size ? [...new Set([...this.looking.values()].flat())].sort() : null;
+    const key = JSON.stringify(all);
+    if (key === this.looked) return;
+    this.looked = key;
+    this.assure("visible", { ids: all });
   }
 
   /** Ask the kernel; the promise ends with its answer, however long a running cell keeps it from hearing. */
