@@ -115,6 +115,13 @@ def _check_groups(backend: Any, named: Any, kwargs: dict[str, Any]) -> None:
             raise EC2ClientError("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
 
 
+def _join_default_group(instance: Any) -> None:
+    """Without a group it is in its VPC's default one (EC2 user guide); moto says so of its interface alone."""
+    primary = instance.nics.get(0)
+    if not instance.security_groups and primary is not None:
+        instance.security_groups = list(primary.group_set)
+
+
 def check(backend: Any, image_id: str | None, named_groups: Any, kwargs: dict[str, Any], *, strict: bool) -> None:
     """Refuse a launch for what it names.
 
@@ -282,8 +289,10 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
         before = set(self.reservations)
         try:
             reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
-            for instance in reservation.instances if profile else ():
-                self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
+            for instance in reservation.instances:
+                _join_default_group(instance)
+                if profile:
+                    self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             return reservation
         except Exception:
             # Moto registers a reservation first and fills it then: nothing half-made may stay.

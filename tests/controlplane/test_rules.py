@@ -110,6 +110,21 @@ class TestNames:
         assert found["KeyName"] == name
         assert [one["GroupId"] for one in found["SecurityGroups"]] == [group]
 
+    def test_without_a_group_it_is_in_the_default_one_of_its_vpc(self, plane: Plane) -> None:
+        client = plane.client()
+        vpc = client.create_vpc(CidrBlock="10.31.0.0/16")["Vpc"]["VpcId"]
+        other = client.create_subnet(VpcId=vpc, CidrBlock="10.31.1.0/24")["Subnet"]["SubnetId"]
+        group = client.create_security_group(GroupName=uuid.uuid4().hex, Description="another")["GroupId"]
+        for where in ({}, {"SubnetId": other}):
+            [launched] = simulated(plane, **where)["Instances"]
+            found = plane.describe(launched["InstanceId"])
+            assert launched["SecurityGroups"] == found["SecurityGroups"] == found["NetworkInterfaces"][0]["Groups"]
+            [default] = found["SecurityGroups"]
+            of_vpc = client.describe_security_groups(GroupIds=[default["GroupId"]])["SecurityGroups"][0]["VpcId"]
+            assert (default["GroupName"], of_vpc) == ("default", found["VpcId"])
+        client.modify_instance_attribute(InstanceId=launched["InstanceId"], Groups=[group])
+        assert [one["GroupId"] for one in plane.describe(launched["InstanceId"])["SecurityGroups"]] == [group]
+
     def test_a_container_image_is_no_ami_and_allowed(self, plane: Plane) -> None:
         assert plane.describe(running(plane, ImageId="example/any:thing"))["ImageId"].startswith("ami-")
 
