@@ -144,7 +144,7 @@ def benchmarks(world: World) -> Iterator[Row]:
         return
     build.build_notebook(world.engine.api, print)
     with world.control_plane("notebooks") as ec2:
-        sides = [Ours(ec2), Polled(ec2), ByHand(world.engine)]
+        sides: list[Ours | Polled | ByHand] = [Ours(ec2), Polled(ec2), ByHand(world.engine)]
         pairs: list[list[tuple[float, float]]] = [[] for _ in sides]
 
         def measure(at: int) -> float:

@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CELLS = (
     "%load_ext oblako_magic",
     "%ec2 panel",
-    "import time\nend = time.time() + 12\nwhile time.time() < end:\n    time.sleep(0.01)",
+    "import time\nprint('begun at', time.time(), flush=True)\nend = time.time() + 12\n"
+    "while time.time() < end:\n    time.sleep(0.01)",
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-panel' in t.name))",
     "%ec2 ls",
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-shell' in t.name))",
@@ -309,6 +310,17 @@ def test_a_change_from_outside_is_there_at_once(
 
 _RUNNING = f"""() => window.jupyterapp.shell.currentWidget.content.widgets[{BUSY}].model.executionState === 'running'"""
 """Whether the busy cell runs; the kernel's own state is that of whichever of its threads spoke last."""
+
+
+def _busy(notebook: Notebook) -> None:
+    """Have the kernel run a cell; it does when the cell has said so, not when JupyterLab has sent it."""
+    said = notebook.output(BUSY)
+    before = said.inner_text() if said.count() else ""
+    notebook.start(BUSY)
+    eventually(lambda: said.count() and said.inner_text() not in ("", before), what="the cell runs")
+    notebook.page.wait_for_function(_RUNNING)
+
+
 _SUBSHELLS = """on => {
   const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
   for (const comm of kernel._comms.values()) {
@@ -324,8 +336,7 @@ def test_a_running_cell_does_not_freeze_it(notebook: Notebook, cloud: Ec2) -> No
     page = notebook.page
     [made] = cloud.run(name="busy", backed=False)
     _state(page, "busy", "running")
-    notebook.start(BUSY)
-    page.wait_for_function(_RUNNING)
+    _busy(notebook)
     cloud.rename(made, "while-busy")
     assert _until(page, "while-busy", time.monotonic(), 4000) < 2
     page.wait_for_function(f"() => !({_RUNNING})()")
@@ -339,8 +350,7 @@ def test_a_kernel_that_hears_nothing_while_it_is_busy(notebook: Notebook, cloud:
     _state(page, "deaf", "running")
     page.evaluate(_SUBSHELLS, False)
     try:
-        notebook.start(BUSY)
-        page.wait_for_function(_RUNNING)
+        _busy(notebook)
         _row(page, "deaf").get_by_role("button", name="Stop deaf").click()
         page.locator(".ob-busy", has_text="The kernel runs a cell").first.wait_for()
         assert made.refresh().state == "running"

@@ -48,6 +48,7 @@ export class Drawer {
       node.tabIndex = name === tab ? 0 : -1;
       node.hidden = !id && name !== "activity";
     }
+    this.content.tabIndex = tab === "activity" ? 0 : -1; // the others have something in them that the keyboard reaches
     if (!same && (tab === "logs" || tab === "console")) this.follow(id, tab);
     if (!same && tab === "shell") this.openShell(id);
     else if (!this.node.contains(document.activeElement)) this.tabs.get(tab).focus({ preventScroll: true });
