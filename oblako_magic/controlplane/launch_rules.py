@@ -23,7 +23,7 @@ from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import random_reservation_id
 
 from .. import catalog
-from . import capacity, templates
+from . import capacity, memberships, templates
 from .records import erase
 from .semantics import ami_for
 
@@ -113,13 +113,6 @@ def _check_groups(backend: Any, named: Any, kwargs: dict[str, Any]) -> None:
     for group in groups:
         if isinstance(group, str) and backend.get_security_group_by_name_or_id(group) is None:
             raise EC2ClientError("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
-
-
-def _join_default_group(instance: Any) -> None:
-    """Without a group it is in its VPC's default one (EC2 user guide); moto says so of its interface alone."""
-    primary = instance.nics.get(0)
-    if not instance.security_groups and primary is not None:
-        instance.security_groups = list(primary.group_set)
 
 
 def check(backend: Any, image_id: str | None, named_groups: Any, kwargs: dict[str, Any], *, strict: bool) -> None:
@@ -290,7 +283,7 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
         try:
             reservation = original(self, image_id, count, user_data, security_group_names, **kwargs)
             for instance in reservation.instances:
-                _join_default_group(instance)
+                memberships.join_default(instance)
                 if profile:
                     self.associate_iam_instance_profile(instance.id, iam_instance_profile_arn=profile)
             return reservation

@@ -10,6 +10,7 @@ from . import (
     groups,
     instance_rules,
     launch_rules,
+    memberships,
     notebook_more,
     notebook_rules,
     notebook_stacks,
@@ -38,6 +39,7 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
     semantics.install()
     launch_rules.install(settings.strict, limit)
     addresses.install()
+    memberships.install()
     instance_rules.install(settings.strict, limit)
     request_rules.install()
     shortage.install()

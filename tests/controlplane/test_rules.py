@@ -122,8 +122,15 @@ class TestNames:
             [default] = found["SecurityGroups"]
             of_vpc = client.describe_security_groups(GroupIds=[default["GroupId"]])["SecurityGroups"][0]["VpcId"]
             assert (default["GroupName"], of_vpc) == ("default", found["VpcId"])
+        # The groups of an instance and of its primary interface are the same ones, whichever is changed.
+        interface = found["NetworkInterfaces"][0]["NetworkInterfaceId"]
         client.modify_instance_attribute(InstanceId=launched["InstanceId"], Groups=[group])
-        assert [one["GroupId"] for one in plane.describe(launched["InstanceId"])["SecurityGroups"]] == [group]
+        found = plane.describe(launched["InstanceId"])
+        assert [one["GroupId"] for one in found["SecurityGroups"]] == [group]
+        assert found["NetworkInterfaces"][0]["Groups"] == found["SecurityGroups"]
+        client.modify_network_interface_attribute(NetworkInterfaceId=interface, Groups=[default["GroupId"]])
+        found = plane.describe(launched["InstanceId"])
+        assert found["NetworkInterfaces"][0]["Groups"] == found["SecurityGroups"] == [default]
 
     def test_a_container_image_is_no_ami_and_allowed(self, plane: Plane) -> None:
         assert plane.describe(running(plane, ImageId="example/any:thing"))["ImageId"].startswith("ami-")
