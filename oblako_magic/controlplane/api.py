@@ -29,7 +29,7 @@ from .. import __version__, names
 from ..engine import Engine, containers, volumes
 from ..errors import EngineError, NotFound, OblakoError
 from ..settings import Settings
-from . import notebook_links, notebooks, rebuild
+from . import notebook_links, notebook_view, notebooks, rebuild
 from .intent import Intent
 from .process import PROTOCOL
 from .publishing import Publisher
@@ -167,7 +167,7 @@ class Api:
             self._intent.wait(int(arguments["since"]), timeout)
         with self._lock:
             revision = self._intent.revision
-            rows = [notebooks.row(notebook) for notebook in notebooks.all_notebooks()]
+            rows = [notebook_view.row(notebook) for notebook in notebooks.all_notebooks()]
         return {"revision": revision, "notebooks": rows}
 
     def _guests_instances(self, arguments: dict[str, Any]) -> dict[str, Any]:

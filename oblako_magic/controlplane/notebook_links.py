@@ -131,7 +131,7 @@ def at_host(location: str, host: str) -> str:
 
 def follow(path: str) -> tuple[str, str]:
     """Use a link: (what to say, where it leads or nothing). Call with moto's lock held."""
-    from . import notebooks
+    from . import notebook_view, notebooks
 
     again = "ask for a new one: <code>%ec2 notebook open</code>, or CreatePresignedNotebookInstanceUrl."
     found = links.use(path)
@@ -147,5 +147,5 @@ def follow(path: str) -> tuple[str, str]:
     mine = notebooks.extra(notebook)
     if notebooks.start_of(mine.machine) != start:
         return f"The notebook instance was started again since; {again}", ""
-    where = f"{notebooks.server_url(notebook)}{notebooks.url_path(notebook)}?token={mine.token}"
+    where = f"{notebook_view.server_url(notebook)}{notebook_view.url_path(notebook)}?token={mine.token}"
     return "The notebook instance opens.", where

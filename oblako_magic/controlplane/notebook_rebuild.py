@@ -37,7 +37,7 @@ def restore(machine: Any, kept: dict[str, Any] | None) -> None:
     ----------
     machine : moto.ec2.models.instances.Instance
     kept : dict or None
-        As ``notebooks.record`` has written it; None for an instance that is no notebook's.
+        As ``notebook_view.record`` has written it; None for an instance that is no notebook's.
     """
     account, region, name = _place({tag["key"]: tag["value"] for tag in machine.get_tags()})
     if not kept or not name:

@@ -22,7 +22,7 @@ from .. import names
 from ..guest import notebook as guest
 from ..model import parse_publish
 from ..settings import Settings
-from . import notebook_params, notebooks
+from . import notebook_params, notebook_view, notebooks
 from .notebook_links import links
 from .notebooks import extra
 
@@ -339,7 +339,7 @@ def _presign(self: Any) -> Any:
             message=f"Status ({now}) not in ([InService]). Unable to create a URL for Notebook Instance "
             f"({notebook.arn})."
         )
-    if not notebooks.server_url(notebook):
+    if not notebook_view.server_url(notebook):
         raise ValidationError(message=f"Notebook Instance ({notebook.arn}) is simulated: it has no server to open.")
     path = links.make(notebook.arn, notebooks.start_of(extra(notebook).machine))
     return ActionResult({"AuthorizedUrl": f"{endpoint.url}{path}"})

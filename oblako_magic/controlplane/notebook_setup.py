@@ -13,7 +13,7 @@ from .. import names
 from ..environment import TEST_KEY
 from ..guest.notebook import Setup
 from ..settings import Settings
-from . import notebooks
+from . import notebook_view, notebooks
 from .notebooks import extra
 
 
@@ -44,13 +44,13 @@ def of(instance: Any, settings: Settings, port: int, key: str) -> tuple[Setup, b
         "AWS_DEFAULT_REGION": notebook.region_name,
         "AWS_REGION": notebook.region_name,
         "OBLAKO_ENDPOINT": endpoint,
-        **notebooks.environment_of(notebook),
+        **notebook_view.environment_of(notebook),
     }
     setup = Setup(
         token=extra(notebook).token,
         environment=environment,
-        hooks=notebooks.hooks_of(notebook),
-        repositories=notebooks.repositories_of(notebook),
+        hooks=notebook_view.hooks_of(notebook),
+        repositories=notebook_view.repositories_of(notebook),
         root_access=notebook.root_access != "Disabled",
         any_host=not _loopback(settings.publish_host),
     )

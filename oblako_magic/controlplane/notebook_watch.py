@@ -21,7 +21,7 @@ from ..engine import Engine, containers, streams
 from ..errors import EngineError, OblakoError
 from ..guest import notebook as guest
 from ..settings import Settings
-from . import notebook_stacks, notebooks
+from . import notebook_stacks, notebook_view, notebooks
 from .intent import Intent
 from .notebooks import extra
 from .semantics import backing
@@ -163,7 +163,7 @@ class Watcher:
                 machine = extra(notebook).machine
                 if machine is None or notebooks.start_of(machine) != start or machine.state != "running":
                     return
-                url = notebooks.server_url(notebook)
+                url = notebook_view.server_url(notebook)
             if url and answers(url):
                 self._in_service(notebook, start)
                 return
@@ -323,7 +323,7 @@ class Watcher:
         """Stop one that is at the end of its time, or that nobody has used for long enough."""
         with self._lock:
             mine = extra(notebook)
-            url, token, started = notebooks.server_url(notebook), mine.token, mine.started
+            url, token, started = notebook_view.server_url(notebook), mine.token, mine.started
             life = notebooks.seconds_of(notebook, names.TAG_LIFETIME)
             idle = notebooks.seconds_of(notebook, names.TAG_IDLE)
         why = ""

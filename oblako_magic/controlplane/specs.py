@@ -11,7 +11,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from .. import catalog, names
 from ..model import ContainerSpec, Limits
 from ..settings import Settings
-from . import notebooks
+from . import notebook_view
 from .records import tags_of
 from .semantics import IMAGE_ATTRIBUTE, backing
 
@@ -72,7 +72,7 @@ def spec_of(instance: Any, instances: Mapping[str, Any], settings: Settings, con
         limits=limits,
         labels=labels,
     )
-    return notebooks.shaped(instance, spec)
+    return notebook_view.shaped(instance, spec)
 
 
 def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:
@@ -91,5 +91,5 @@ def record(instance: Any, tags: dict[str, str]) -> dict[str, Any]:
         "shutdown": instance.instance_initiated_shutdown_behavior,
         "tags": tags,
     }
-    notebook = notebooks.record(instance)
+    notebook = notebook_view.record(instance)
     return kept if notebook is None else {**kept, "notebook": notebook}
