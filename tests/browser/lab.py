@@ -105,6 +105,8 @@ def chromium(**options: Any) -> Iterator[Any]:
 NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 """Chromium breaks off what it is loading when a network interface comes or goes: any container's that starts beside it.
 No user's browser does that on loopback, so that this one error, by its whole text, is not looked at."""
+NOT_ASKED = "Blocked attempt to show a 'beforeunload' confirmation panel"
+"""What Chromium says of JupyterLab's question about unsaved changes, when a page is loaded anew that nobody clicked in."""
 
 
 class Notebook:
@@ -156,8 +158,10 @@ class Notebook:
         self._broken_off += request.failure == NETWORK_CHANGED
 
     def _said(self, message: Any) -> None:
-        if message.type == "error" and message.text != f"Failed to load resource: {NETWORK_CHANGED}":
-            self.errors.append(message.text)
+        text = message.text
+        if message.type != "error" or text == f"Failed to load resource: {NETWORK_CHANGED}" or NOT_ASKED in text:
+            return
+        self.errors.append(text)
 
     def wait(self) -> None:
         """Until the notebook is there and its kernel idle: sooner, JupyterLab asks for a kernel and runs nothing."""
