@@ -106,7 +106,7 @@ NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 """Chromium breaks off what it is loading when a network interface comes or goes: any container's that starts beside it.
 No user's browser does that on loopback, so that this one error, by its whole text, is not looked at."""
 NOT_ASKED = "Blocked attempt to show a 'beforeunload' confirmation panel"
-"""What Chromium says of JupyterLab's question about unsaved changes, when a page is loaded anew that nobody clicked in."""
+"""What Chromium says of JupyterLab's question about unsaved changes, where a page is loaded anew without a click."""
 
 
 class Notebook:
