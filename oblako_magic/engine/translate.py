@@ -35,6 +35,8 @@ _BUSY_WORDS = (
 )
 _HALF_WORDS = ("id already in use", ": already exists", ": file exists: unknown")
 """What Docker says of a start when its containerd has the process, or the folder, of an earlier one."""
+_NO_INIT = "container-init binary not found"
+"""What Podman says where the program is missing that is process 1 of its containers."""
 _DOWN_WORDS = (
     "connection refused",
     "connection aborted",
@@ -69,6 +71,8 @@ def translate(error: Exception, what: str) -> EngineError:
             f"can't {what}: the engine was ended amid an earlier start of it and can't take that up again; "
             f"restart the engine's machine and start the instance then ({text})."
         )
+    if _NO_INIT in low:
+        return EngineError(f"can't {what}: Podman has no init for it; install catatonit and try again ({text}).")
     if isinstance(error, docker.errors.APIError):
         status = error.response.status_code if error.response is not None else 500
         return EngineError(

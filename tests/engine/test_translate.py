@@ -114,6 +114,11 @@ def test_an_error_without_an_answer_is_translated() -> None:
     assert isinstance(translate(docker.errors.APIError("no answer"), "x"), EngineError)
 
 
+def test_a_podman_without_an_init_says_what_to_install() -> None:
+    foreign = api_error(500, "container create: container-init binary not found on the host: stat /x/catatonit")
+    assert "install catatonit and try again" in str(translate(foreign, "make the container of i-1"))
+
+
 # -- what the engines really say ----------------------------------------------------------------------
 
 
