@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -681,8 +682,13 @@ def test_five_hundred_rows(lab: tuple[Any, str], cloud: Ec2, request: pytest.Fix
 
 def test_a_port_is_opened_by_a_click(notebook: Notebook, shared_control_plane: ControlPlane, cloud: Ec2) -> None:
     page, plane = notebook.page, shared_control_plane
-    [made] = cloud.run(name="web")
+    plane.client().create_key_pair(KeyName="it's mine")
+    [made] = cloud.run(name="web", key="it's mine", publish=["22"])
     _state(page, "web", "running")
+    _menu(page, "web", "Copy the SSH command")
+    [ssh] = made.refresh().ports
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert shlex.split(command) == ["ssh", "-i", "it's mine.pem", "-p", str(ssh.host_port), "ec2-user@127.0.0.1"]
     plane.execute(made.id, "sh", "-c", "mkdir /www; echo hello > /www/index.html; httpd -p 8080 -h /www")
     _menu(page, "web", "Open a port…")
     question = page.locator("dialog[open]")
@@ -692,14 +698,14 @@ def test_a_port_is_opened_by_a_click(notebook: Notebook, shared_control_plane: C
     question.get_by_label("Port").fill("8080")
     page.keyboard.press("Enter")
     question.wait_for(state="detached")
-    link = _row(page, "web").locator("a")
+    link = _row(page, "web").locator("a", has_text="8080")
     link.wait_for()
     with page.context.expect_page() as opening:
         link.click()
     opening.value.get_by_text("hello").wait_for()
     opening.value.close()
-    [port] = made.refresh().ports
-    assert (port.container_port, link.get_attribute("href")) == (8080, port.url)
+    [port] = [one for one in made.refresh().ports if one.container_port == 8080]
+    assert link.get_attribute("href") == port.url
     cloud.change("terminate", [made])
 
 

@@ -159,7 +159,7 @@ export class Drawer {
       ["Volumes", row.volumes.map((volume) => h("div", {}, `${volume.volume_id} ${volume.size ? `${volume.size} GiB ` : ""}${volume.device ? `on ${volume.device}` : ""}${volume.delete_on_termination ? "" : ", stays"}`))],
       ["Tags", tags.map(([name, value]) => h("span", { class: "ob-tag" }, `${name}=${value}`))],
       ["Container", row.container ? [h("code", {}, row.container), copyButton(row.container, "Copy the container's name")] : row.backed ? "" : "none: simulated"],
-      ["Shell", row.container && row.state === "running" ? [h("code", {}, shellCommand(row, this.store)), copyButton(shellCommand(row, this.store), "Copy the shell command")] : ""],
+      ["Shell", row.container && row.state === "running" ? [h("code", {}, shellCommand(row, this.store)), copyButton(shellCommand(row, this.store), sshPort(row) ? "Copy the SSH command" : "Copy the shell command")] : ""],
     ];
     this.content.replaceChildren(h("dl", { class: "ob-facts" }, ...facts.flatMap(([name, value]) => {
       const parts = [value].flat().filter(Boolean);
@@ -180,9 +180,18 @@ export class Drawer {
 }
 
 /** How to get a shell in a terminal: by SSH where its port is published, else by the engine's own command. */
+/** Where its SSH server is, if it publishes one. */
+export function sshPort(row) {
+  return row.ports.find((port) => port.port === 22 && port.host_port)?.host_port || 0;
+}
+
+/** What leads into it from a terminal: SSH as AWS's console shows it, or the engine's own way. */
 export function shellCommand(row, store) {
-  const ssh = row.ports.find((port) => port.port === 22 && port.host_port);
-  if (ssh) return `ssh -p ${ssh.host_port} ec2-user@127.0.0.1`;
+  const port = sshPort(row);
+  if (port) {
+    const key = row.key ? `-i '${`${row.key}.pem`.replaceAll("'", "'\\''")}' ` : "";
+    return `ssh ${key}-p ${port} ec2-user@127.0.0.1`;
+  }
   const engine = (store.head.engine || "").startsWith("Podman") ? "podman" : "docker";
   return `${engine} exec -it ${row.container} /bin/sh`;
 }

@@ -8,7 +8,7 @@ import { Toolbar } from "./toolbar.js";
 import { possible } from "./rows.js";
 import { askPort, confirmTerminate, showOrphans } from "./dialogs.js";
 import { openLaunch } from "./launch.js";
-import { Drawer, shellCommand } from "./drawer.js";
+import { Drawer, shellCommand, sshPort } from "./drawer.js";
 
 // By the panel's own key: each call below gets another object for the same model.
 const stores = new Map();
@@ -202,7 +202,7 @@ class PanelView {
       ["Logs", "logs", () => this.drawer.show("logs", id), row.backed && row.container],
       ["Console", "logs", () => this.drawer.show("console", id), !notebook],
       ["Shell", "shell", () => this.drawer.show("shell", id), inside || (notebook && copies)],
-      ["Copy the shell command", "copy", () => copyText(shellCommand(row, this.store)), copies],
+      [sshPort(row) ? "Copy the SSH command" : "Copy the shell command", "copy", () => copyText(shellCommand(row, this.store)), copies],
       ["Open a port…", "open", () => askPort(this.context, row), inside],
       ["Rename", "edit", () => this.table.rename(id), !notebook && row.state !== "terminated"],
       ["Run again…", "plus", () => this.again(id), !notebook],
