@@ -245,7 +245,7 @@ class App:
                 self._backends = backends
                 self._intent.mend()
                 changed = self._intent.scan()
-                self._tell(environ, action, body, answer, bool(changed))
+                self._tell(environ, action if write else "", body, answer, bool(changed))
                 self._intent.touched()
                 version = self._store.touch()
                 self._intent.hold(changed, version)
@@ -266,7 +266,7 @@ class App:
     def _tell(
         self, environ: dict[str, Any], action: str, body: bytes, answer: tuple[str, Any, bytes], changed: bool
     ) -> None:
-        """Put what the request has done into the log of events."""
+        """Put what the request has done into the log of events; without an action, it has only read."""
         journal = self._intent.journal
         if not changed and not journal.minds(environ):
             return  # a program that fills a table must not have all instances looked at for each row

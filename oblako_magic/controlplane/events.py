@@ -88,6 +88,16 @@ def _tags(instance: Any) -> dict[str, str]:
     return dict(vars(instance.ec2_backend)["tags"].get(instance.id) or {})
 
 
+def _notebook_of(instance: Any, tags: Mapping[str, str]) -> tuple[str, str, str]:
+    """Whose an instance is: account, region, and the name of the notebook instance whose machine it is."""
+    account, region, notebook = str(instance.owner_id), instance.region_name, ""
+    if account == names.NOTEBOOK_ACCOUNT:
+        parts = tags.get(names.TAG_NOTEBOOK, "").split("/")
+        if len(parts) == 3:
+            account, region, notebook = parts
+    return account, region, notebook
+
+
 def _look_of(instance: Any) -> dict[str, Any]:
     """What of an instance is told when it changes."""
     mine = backing(instance)
@@ -199,7 +209,9 @@ class Journal:
         scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         if not scope or not action or scope[3] not in _TOLD or action.startswith("Assume"):
             return
-        if scope[3] == "ec2" and (changed or action.endswith("Instances")):
+        if changed and scope[3] in ("ec2", "sagemaker"):
+            return
+        if scope[3] == "ec2" and action.endswith("Instances"):
             return
         from moto.iam.models import get_account_id_from
 
@@ -264,16 +276,15 @@ class Journal:
             doer = acting
             if what == now["impaired"] or what.startswith("user data"):
                 doer = who or (ENGINE if what == now["impaired"] else ITSELF)
-            service = str(instance.owner_id) == names.NOTEBOOK_ACCOUNT
-            notebook = now["tags"].get(names.TAG_NOTEBOOK, "").split("/")[-1] if service else ""
+            account, region, notebook = _notebook_of(instance, now["tags"])
             self.note(
                 "notebook" if notebook else "instance",
                 what,
                 doer,
                 id=instance.id,
                 name=notebook or now["tags"].get("Name", ""),
-                account=str(instance.owner_id),
-                region=instance.region_name,
+                account=account,
+                region=region,
             )
 
     def _actor(self, instance: Any, tags: dict[str, str], launched: bool) -> str:

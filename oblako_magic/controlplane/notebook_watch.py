@@ -22,6 +22,7 @@ from ..errors import EngineError, OblakoError
 from ..guest import notebook as guest
 from ..settings import Settings
 from . import notebook_stacks, notebook_view, notebooks
+from .events import CONTROL_PLANE, ITSELF
 from .intent import Intent
 from .notebooks import extra
 from .semantics import backing
@@ -152,6 +153,18 @@ class Watcher:
             self._store.touch_later()
         self._intent.bump()
 
+    def _tell(self, notebook: Any, what: str, who: str) -> None:
+        """Put it into the log of events."""
+        self._intent.journal.note(
+            "notebook",
+            what,
+            who,
+            id=extra(notebook).machine.id,
+            name=notebook.notebook_instance_name,
+            account=notebooks.account_of(notebook),
+            region=notebook.region_name,
+        )
+
     # -- into service -------------------------------------------------------------------------------
 
     def _await(self, notebook: Any, start: tuple[Any, ...]) -> None:
@@ -191,6 +204,7 @@ class Watcher:
             mine.ready, mine.created, mine.progress, mine.failure = start, True, "", ""
             mine.started = time.time()
             notebook_stacks.settled(notebook)
+            self._tell(notebook, "its server answers: InService", ITSELF)
         self._changed(machines=True)
         log.info("notebook instance %s is in service", notebook.notebook_instance_name)
 
@@ -206,6 +220,7 @@ class Watcher:
         with self._lock:
             notebooks.fail(notebook, reason)
             notebook_stacks.settled(notebook, reason)
+            self._tell(notebook, f"failed: {reason}", CONTROL_PLANE)
         self._changed(machines=True)
 
     def _again(self, notebook: Any, key: tuple[Any, ...]) -> None:
@@ -234,6 +249,7 @@ class Watcher:
             reason = reason or self._of_machine(notebook)
             extra(notebook).failure = reason
             notebook_stacks.settled(notebook, reason)
+            self._tell(notebook, f"failed: {reason}", ITSELF)
         log.warning("notebook instance %s: %s", notebook.notebook_instance_name, reason)
         self._changed(machines=True)
 

@@ -244,6 +244,35 @@ def test_the_machine_is_not_the_users(notebook_plane: Plane, book: Callable[[str
     assert (limits["NanoCpus"], limits["Memory"]) == (2_000_000_000, min(8192, notebook_plane.engine.host[1]) << 20)
 
 
+def test_the_log_of_events_tells_of_it(notebook_plane: Plane, sagemaker: Any, book: Callable[[str], Book]) -> None:
+    one = book("told").create().until("InService")
+    one.run("touch", "/ebs/crash")
+    one.stop().until("Stopped").start().until("Failed")
+    sagemaker.list_notebook_instances()
+
+    def told() -> list[str]:
+        rows = notebook_plane.api("GET", "/events")["events"]
+        mine = [row for row in rows if row["name"] == "told"]
+        assert {(row["kind"], row["account"], row["region"]) for row in mine} == {
+            ("notebook", "123456789012", "us-east-1")
+        }
+        return [row["what"] for row in mine]
+
+    assert eventually(lambda: told()[-1].startswith("failed: its server ended by itself"), what="the failure is told")
+    whats = [what for what in told() if not what.startswith(("failed", "tag "))]
+    assert whats[0].startswith("launched (t3.medium, ")
+    assert whats[1:7] == [
+        "pending -> running",
+        "its server answers: InService",
+        "running -> stopping",
+        "stopping -> stopped",
+        "stopped -> pending",
+        "pending -> running",
+    ]
+    rows = notebook_plane.api("GET", "/events")["events"]
+    assert [row for row in rows if row["what"].startswith(("List", "Describe"))] == [], "who reads changes nothing"
+
+
 def test_inside(notebook_plane: Plane, book: Callable[[str], Book]) -> None:
     env = json.dumps({"STAGE": "it's a test", "PLACE": "here"})
     one = book("inside").create(Tags=[{"Key": "oblako:env", "Value": env}]).until("InService")
