@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 from .. import names
 from . import peers
 from .guard import PEER
+from .records import notebook_place, tags_of
 from .semantics import backing
 
 log = logging.getLogger(__name__)
@@ -83,19 +84,14 @@ def subject(action: str, body: bytes, answer: bytes) -> str:
     return "".join(filter(str.isprintable, found))[:128]
 
 
-def _tags(instance: Any) -> dict[str, str]:
-    # Moto's own way looks through the tags of all resources, for each instance.
-    return dict(vars(instance.ec2_backend)["tags"].get(instance.id) or {})
-
-
 def _notebook_of(instance: Any, tags: Mapping[str, str]) -> tuple[str, str, str]:
     """Whose an instance is: account, region, and the name of the notebook instance whose machine it is."""
-    account, region, notebook = str(instance.owner_id), instance.region_name, ""
+    account = str(instance.owner_id)
     if account == names.NOTEBOOK_ACCOUNT:
-        parts = tags.get(names.TAG_NOTEBOOK, "").split("/")
-        if len(parts) == 3:
-            account, region, notebook = parts
-    return account, region, notebook
+        place = notebook_place(tags)
+        if all(place):
+            return place
+    return account, instance.region_name, ""
 
 
 def _look_of(instance: Any) -> dict[str, Any]:
@@ -103,7 +99,7 @@ def _look_of(instance: Any) -> dict[str, Any]:
     mine = backing(instance)
     return {
         "state": instance.state,
-        "tags": _tags(instance),
+        "tags": tags_of(instance),
         "type": instance.instance_type,
         "groups": sorted(group.id for group in instance.security_groups),
         "protection": instance.disable_api_termination is True,

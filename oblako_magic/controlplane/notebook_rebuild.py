@@ -7,15 +7,9 @@ from typing import Any
 
 from moto.sagemaker.models import FakeSagemakerNotebookInstance, sagemaker_backends
 
-from .. import names
 from ..errors import OblakoError
 from .notebooks import extra
-
-
-def _place(tags: dict[str, str]) -> tuple[str, str, str]:
-    account, _, rest = tags.get(names.TAG_NOTEBOOK, "").partition("/")
-    region, _, name = rest.partition("/")
-    return account, region, name
+from .records import notebook_place, tags_of
 
 
 def check(kept: dict[str, Any]) -> None:
@@ -25,7 +19,7 @@ def check(kept: dict[str, Any]) -> None:
     ------
     OblakoError
     """
-    account, region, name = _place(kept.get("tags") or {})
+    account, region, name = notebook_place(kept.get("tags") or {})
     if name and name in sagemaker_backends[account][region].notebook_instances:
         raise OblakoError(f"there is a notebook instance {name} already; delete it, or remove this one.")
 
@@ -39,7 +33,7 @@ def restore(machine: Any, kept: dict[str, Any] | None) -> None:
     kept : dict or None
         As ``notebook_view.record`` has written it; None for an instance that is no notebook's.
     """
-    account, region, name = _place({tag["key"]: tag["value"] for tag in machine.get_tags()})
+    account, region, name = notebook_place(tags_of(machine))
     if not kept or not name:
         return
     default, *additional = kept.get("repositories") or [None]

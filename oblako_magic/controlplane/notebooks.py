@@ -22,7 +22,8 @@ from moto.sagemaker.models import sagemaker_backends
 from .. import names
 from ..model import parse_publish
 from ..settings import Settings
-from .records import backends
+from .records import backends, notebook_place
+from .records import tags_of as machine_tags
 from .semantics import backing
 
 log = logging.getLogger(__name__)
@@ -124,9 +125,7 @@ def of_machine(instance: Any) -> Any | None:
     """The notebook instance whose machine this is; None where it is nobody's."""
     if str(instance.owner_id) != names.NOTEBOOK_ACCOUNT:
         return None
-    tag = next((tag["value"] for tag in instance.get_tags() if tag["key"] == names.TAG_NOTEBOOK), "")
-    account, _, rest = tag.partition("/")
-    region, _, name = rest.partition("/")
+    account, region, name = notebook_place(machine_tags(instance))
     accounts = dict.get(sagemaker_backends, account)
     backend = dict.get(accounts, region) if accounts is not None else None
     found = backend.notebook_instances.get(name) if backend is not None else None

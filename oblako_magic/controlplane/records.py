@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moto.ec2.models import ec2_backends
 
+from .. import names
 from .semantics import backing
 
 _KEPT = "oblako_kept"
@@ -24,7 +25,15 @@ def backends(of: Any = ec2_backends) -> Iterator[Any]:
 
 def tags_of(instance: Any) -> dict[str, str]:
     """An instance's tags as a dictionary."""
-    return {tag["key"]: tag["value"] for tag in instance.get_tags()}
+    # Moto's own way looks through the tags of all resources, for each instance.
+    return dict(vars(instance.ec2_backend)["tags"].get(instance.id) or {})
+
+
+def notebook_place(tags: Mapping[str, str]) -> tuple[str, str, str]:
+    """Account, region and name of the notebook instance whose machine has these tags; empty where it is nobody's."""
+    account, _, rest = tags.get(names.TAG_NOTEBOOK, "").partition("/")
+    region, _, name = rest.partition("/")
+    return account, region, name
 
 
 def all_instances(*, forgotten: bool = False) -> Iterator[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import names
 from ..model import PortMapping
-from .records import tags_of
+from .records import notebook_place, tags_of
 from .semantics import backing
 
 
@@ -84,7 +84,7 @@ def _notebook_name(instance: Any) -> str:
     """Of the notebook instance whose machine it is; empty for all others."""
     if str(instance.owner_id) != names.NOTEBOOK_ACCOUNT:
         return ""
-    return tags_of(instance).get(names.TAG_NOTEBOOK, "").rpartition("/")[2]
+    return notebook_place(tags_of(instance))[2]
 
 
 def _port(port: PortMapping) -> dict[str, Any]:
