@@ -194,6 +194,12 @@ class Notebook:
         )
         self.idle()
 
+    def theme(self, name: str) -> None:
+        """Have JupyterLab's ``Light`` or ``Dark`` theme."""
+        theme = f"JupyterLab {name}"
+        self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+        self.page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+
     def close(self) -> None:
         """End the kernel and close the page with its context."""
         self.page.evaluate("() => window.jupyterapp.shell.currentWidget?.sessionContext?.shutdown()")

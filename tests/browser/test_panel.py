@@ -803,10 +803,7 @@ def test_it_can_be_read_and_used_by_everybody(notebook: Notebook, cloud: Ec2) ->
     style = page.add_style_tag(content="body { height: 100vh; }")
     try:
         for theme in ("Light", "Dark"):
-            page.evaluate(
-                f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})"
-            )
-            page.wait_for_function(f"() => document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
+            notebook.theme(theme)
             page.wait_for_timeout(1000)
             if theme == "Light":
                 _state(page, "read-gone", "terminated")
@@ -830,7 +827,7 @@ def test_it_can_be_read_and_used_by_everybody(notebook: Notebook, cloud: Ec2) ->
             page.keyboard.press("Escape")
     finally:
         style.evaluate("node => node.remove()")
-        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+        notebook.theme("Light")
         cloud.change("terminate", made)
     assert found == [], "\n".join(sorted(set(found)))
 
@@ -882,10 +879,7 @@ def test_it_looks_as_it_did_in_both_themes(notebook: Notebook, cloud: Ec2) -> No
     seen: dict[str, bytes] = {}
     try:
         for theme in ("Light", "Dark"):
-            page.evaluate(
-                f"() => window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})"
-            )
-            page.wait_for_function(f"() => document.body.dataset.jpThemeName === 'JupyterLab {theme}'")
+            notebook.theme(theme)
             _state(page, "pic-alpha", "stopped")
             page.wait_for_timeout(1500)
             seen[theme] = panel.locator(".ob-scroll").screenshot()
@@ -896,7 +890,7 @@ def test_it_looks_as_it_did_in_both_themes(notebook: Notebook, cloud: Ec2) -> No
             assert _alike(page, seen[theme], path.read_bytes()), f"the panel looks otherwise in the {theme} theme"
         assert not _alike(page, seen["Light"], seen["Dark"]), "a difference is seen"
     finally:
-        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+        notebook.theme("Light")
         style.evaluate("node => node.remove()")
         page.get_by_label("Search instances").first.fill("")
         cloud.change("terminate", made)

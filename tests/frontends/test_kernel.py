@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-manager_module = pytest.importorskip("jupyter_client.manager")
+from jupyter_client.manager import KernelManager
 
 SETUP = """
 import time
@@ -49,7 +48,7 @@ class Kernel:
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     home = tmp_path_factory.mktemp("kernel")
-    manager = manager_module.KernelManager()
+    manager = KernelManager()
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     from jupyter_client.kernelspec import KernelSpec
 
