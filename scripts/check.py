@@ -34,6 +34,8 @@ LIMIT = 900.0
 PLANE_TESTS = ("tests/controlplane", "tests/faults", "tests/roads")
 """Half of the tests by time: they run beside the others."""
 IN_CI = bool(os.environ.get("CI"))
+FAILURE = re.compile(r"(?:FAILED|ERROR) \S+.*")
+"""How pytest's short summary names a test that failed, and why."""
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|deselected)\b")
 
 
@@ -45,6 +47,7 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -155,7 +158,8 @@ class Checks:
                     break
             failed = counts.get("failed", 0) + counts.get("error", 0)
             # Ended badly without a failed test (nothing collected, a skip in CI, killed): that is a failure, too.
-            return Outcome(name, counts.get("passed", 0), failed or int(code != 0))
+            failures = [line for line in output.splitlines() if FAILURE.fullmatch(line)]
+            return Outcome(name, counts.get("passed", 0), failed or int(code != 0), failures=failures)
 
         self.step(name, work)
 
@@ -167,6 +171,9 @@ class Checks:
             say(
                 f"{word:7} {outcome.name:44} {outcome.seconds:5.0f} s  {outcome.passed} passed, {outcome.failed} failed"
             )
+            # Once more at the end, where somebody who has only the last lines finds it.
+            for line in outcome.failures:
+                say(f"        {line[:300]}")
         passed, failed = (sum(getattr(outcome, word) for outcome in self.outcomes) for word in ("passed", "failed"))
         say(f"{time.monotonic() - self.begun:.0f} s in all")
         say(f"{passed} passed, {failed} failed")

@@ -47,6 +47,17 @@ def test_a_run_that_ends_badly_without_a_failed_test_has_failed() -> None:
     assert checks.summary() == 1
 
 
+def test_the_last_lines_name_what_failed(capfd: pytest.CaptureFixture[str]) -> None:
+    checks = check.Checks(os.environ)
+    lines = ["FAILED tests/test_a.py::test_b - assert 1 == 2", "ERROR tests/test_c.py::test_d", "2 failed in 2 s"]
+    script = f"print(*{lines!r}, sep='\\n')"
+    checks.command = lambda argv, **environ: check.Checks.command(checks, [sys.executable, "-c", script])  # type: ignore[method-assign]
+    checks.pytest("some tests", [])
+    capfd.readouterr()
+    assert checks.summary() == 1
+    assert [line.strip() for line in capfd.readouterr().out.splitlines()[3:5]] == lines[:2]
+
+
 def test_missing_tools_are_told_with_the_packages_that_bring_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
