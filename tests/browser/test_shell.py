@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from oblako_magic import Ec2
-from tests.browser.lab import Notebook, chromium, jupyter_lab, write_notebook
+from tests.browser.lab import BUSY, Notebook, chromium, jupyter_lab, write_notebook
 from tests.support.plane import ControlPlane, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -19,7 +20,7 @@ CELLS = (
     "web = %ec2 run --name box",
     "%ec2 shell box",
     "%ec2 shell box",
-    "import time; time.sleep(8)",
+    BUSY,
     "%ec2 stop box",
 )
 _TEXT = """(number) => {
@@ -171,39 +172,30 @@ def test_a_flood_leaves_the_page_alive(notebook: Notebook) -> None:
     shell.until("quiet-6", 30)
 
 
-def state(notebook: Notebook, cell: int) -> str:
-    at = "(at) => window.jupyterapp.shell.currentWidget.content.widgets[at].model.executionState"
-    return str(notebook.page.evaluate(at, cell))
-
-
 def test_a_busy_kernel_takes_what_is_typed(notebook: Notebook) -> None:
     """Comms have a thread of their own (a subshell) with ipykernel 7 and JupyterLab 4.4 and newer."""
     shell = Terminal(notebook.page, 1)
-    notebook.start(4)
-    eventually(lambda: state(notebook, 4) == "running", what="the cell runs")
-    shell.run("echo typed-$((4 + 4))")
-    shell.until("typed-8", 5)
-    assert state(notebook, 4) == "running"
-    assert shell.said() == ""
-    notebook.idle()
+    with notebook.busy(4):
+        shell.run("echo typed-$((4 + 4))")
+        shell.until("typed-8")
+        assert shell.said() == ""
 
 
 def test_a_kernel_that_does_not_hear_while_it_is_busy(notebook: Notebook) -> None:
     """Older kernels and front ends: output goes on, it is said that typing waits, and nothing typed is lost."""
     shell = Terminal(notebook.page, 0)
-    shell.run("for n in 1 2 3 4; do echo tick-$n; sleep 1; done")
+    shell.run("(while :; do echo tick-$((n += 1)); sleep 1; done) &")
     shell.until("tick-1")
     assert notebook.page.evaluate(_NO_SUBSHELLS)
-    notebook.start(4)
-    eventually(lambda: state(notebook, 4) == "running", what="the cell runs")
-    shell.run("echo late-$((5 + 5))")
-    eventually(lambda: "The kernel is busy: what you type waits" in shell.said(), what="it is said")
-    shell.until("tick-4", 5)
-    assert state(notebook, 4) == "running"
-    assert "late-10" not in shell.text()
-    notebook.idle()
+    with notebook.busy(4):
+        shell.run("echo late-$((5 + 5))")
+        eventually(lambda: "The kernel is busy: what you type waits" in shell.said(), what="it is said")
+        number = max(map(int, re.findall(r"tick-(\d+)", shell.text())))
+        shell.until(f"tick-{number + 2}")
+        assert "late-10" not in shell.text()
     shell.until("late-10", 30)
     eventually(lambda: shell.said() == "", what="nothing waits any more")
+    shell.run("kill $!")
 
 
 def test_a_reload_brings_it_back(notebook: Notebook) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,8 +97,3 @@ def running_plane(engine: Engine, state: Path, run: str, name: str, more: Mappin
     plane = Plane(Settings.from_env({**os.environ, **environ}), engine, label, environ=environ)
     with running(plane):
         yield plane
-
-
-def within(seconds: float, probe: Callable[[], Any], what: str = "") -> Any:
-    """As ``eventually``, for what is promised within a time."""
-    return eventually(probe, timeout=seconds, what=what)

@@ -57,12 +57,12 @@ def test_an_engine_that_goes_away_shows_impaired_and_all_is_well_when_it_is_back
         return str(found["InstanceStatus"]["Status"])
 
     cut.down()
-    eventually(lambda: status() == "impaired", timeout=5)
+    eventually(lambda: status() == "impaired")
     assert own.state(instance_id) == "running"
     assert "start" in own.seen(instance_id)["impaired"], "names no next step"
     assert engine_error(own)
     cut.up()
-    eventually(lambda: status() == "ok", timeout=8)
+    eventually(lambda: status() == "ok")
     assert engine_error(own) == ""
     after = own.container(instance_id)
     assert after is not None
@@ -98,7 +98,7 @@ def test_one_that_ends_unseen_is_seen_when_the_engine_is_back(own: Plane, cut: P
     eventually(lambda: engine_error(own))
     own.engine.api.kill(names.container_name(instance_id))
     cut.up()
-    own.until(instance_id, "stopped", 10)
+    own.until(instance_id, "stopped")
     assert "137" in own.reason(instance_id)
 
 
@@ -112,7 +112,7 @@ def test_it_starts_without_its_engine_and_adopts_when_that_comes(own: Plane, cut
     assert own.state(instance_id) == "running"
     eventually(lambda: own.seen(instance_id)["impaired"])
     cut.up()
-    eventually(lambda: not own.seen(instance_id)["impaired"], timeout=8)
+    eventually(lambda: not own.seen(instance_id)["impaired"])
     after = own.container(instance_id)
     assert after is not None
     assert (after["Id"], after["State"]["StartedAt"]) == (before["Id"], before["State"]["StartedAt"])

@@ -160,7 +160,7 @@ def test_instances_end_by_themselves_and_the_api_knows_why(
     instance_id = launch(client)
     wait_for(client, "instance_running", instance_id)
     plane.execute(instance_id, "kill", "1")
-    eventually(lambda: plane.state(instance_id) == "stopped", timeout=4 if engine_backend.podman else 1.5)
+    eventually(lambda: plane.state(instance_id) == "stopped")
     found = client.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
     assert found["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
