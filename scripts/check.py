@@ -29,7 +29,7 @@ MINORS = range(10, 15)
 OLDEST_IPYTHON = "ipython==8.12.*"
 TEST_TOOLS = ("pytest>=8,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "ipykernel>=6.29,<7")
 """What the front ends' tests need beside the package, for the oldest IPython that is supported."""
-LIMIT = 900.0
+LIMIT = 1200.0
 """Seconds that one command may take; one that hangs must not take the rest with it."""
 PLANE_TESTS = ("tests/controlplane", "tests/faults", "tests/roads")
 """Half of the tests by time: they run beside the others."""

@@ -1,7 +1,7 @@
 """Auto Scaling groups: what moto takes for granted because its instances run at once and there is room for them.
 
-A group takes what there is room for and goes on trying; a member that ends by itself is replaced. What a group did is
-told by DescribeScalingActivities. Changes moto's records and nothing else.
+A group takes what there is room for and goes on trying; a member that ends by itself, or that somebody calls unhealthy,
+is replaced. What a group did is told by DescribeScalingActivities. Changes moto's records and nothing else.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import AutoScalingBackend, FakeAutoScalingGroup, autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
-from moto.core.responses import ActionResult
+from moto.core.responses import ActionResult, EmptyResult
 from moto.core.utils import utcnow
 from moto.ec2.models.instances import InstanceState
 from moto.elbv2.models import FakeTargetGroup
@@ -34,6 +35,11 @@ _ENDED = ("stopping", "stopped", "shutting-down", "terminated")
 """States of a member that is unhealthy at once (Auto Scaling user guide, Health checks)."""
 _YOUNG, _LONGEST_PAUSE = 60.0, 300.0
 """Seconds: a member that ended sooner makes its group wait longer each time, up to that."""
+
+_ENDS = "oblako_ends"
+"""Attribute of a member that was called unhealthy: when it is taken out of service, in seconds since the epoch."""
+_NOTICED = 1.0
+"""Seconds until a group acts upon SetInstanceHealth: AWS's takes a moment, too, in which Unhealthy is seen."""
 
 _for_group: ContextVar[bool] = ContextVar("for_group", default=False)
 
@@ -142,6 +148,44 @@ def all_groups() -> Iterator[Any]:
         yield from list(backend.autoscaling_groups.values())
 
 
+def _create_group(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A group's grace period is none where none was asked for (CreateAutoScalingGroup); moto's is five minutes."""
+
+    @functools.wraps(original)
+    def create_auto_scaling_group(self: Any, *args: Any, **kwargs: Any) -> Any:
+        group = original(self, *args, **kwargs)
+        if kwargs.get("health_check_period") is None:
+            group.health_check_grace_period = 0
+        return group
+
+    return create_auto_scaling_group
+
+
+def _member(backend: Any, instance_id: str) -> tuple[Any, Any]:
+    """The group and the member that an instance is."""
+    for group in backend.autoscaling_groups.values():
+        for member in group.instance_states:
+            if member.instance.id == instance_id:
+                return group, member
+    raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
+
+
+def _set_health(self: Any) -> ActionResult:
+    """SetInstanceHealth: the group replaces a member that is called Unhealthy; moto takes a note of it."""
+    status = self._get_param("HealthStatus")
+    if status not in ("Healthy", "Unhealthy"):
+        raise ValidationError(
+            f"Invalid health status: {status}. Valid instance health states are: [Healthy, Unhealthy]."
+        )
+    group, member = _member(self.autoscaling_backend, self._get_param("InstanceId"))
+    member.health_status = status
+    vars(member).pop(_ENDS, None)
+    if status == "Unhealthy":
+        grace = group.health_check_grace_period if self._get_bool_param("ShouldRespectGracePeriod", True) else 0
+        setattr(member, _ENDS, time.time() + max(_NOTICED, grace - _age(member.instance)))
+    return EmptyResult()
+
+
 def _age(instance: Any) -> float:
     """Seconds since its launch."""
     return float((utcnow() - instance.launch_time.replace(tzinfo=None)).total_seconds())
@@ -151,6 +195,8 @@ def _replace(group: Any, dead: list[Any]) -> None:
     for member in dead:
         instance = member.instance
         cause = f"An instance was taken out of service because it is {instance.state}: {instance.state_reason.message}"
+        if instance.state not in _ENDED:
+            cause = "An instance was taken out of service in response to a user health-check."
         _note(group, f"Terminating EC2 instance: {instance.id}", cause)
         if instance.state not in ("shutting-down", "terminated"):
             instance.terminate()  # protection against TerminateInstances does not keep a group from it
@@ -160,22 +206,26 @@ def _replace(group: Any, dead: list[Any]) -> None:
 def _mend(group: Any, now: float) -> tuple[bool, float | None]:
     """(whether it has launched or ended anything, when to look at it again)."""
     suspended = set(group._suspended_processes)
-    dead = [m for m in group.instance_states if m.lifecycle_state == "InService" and m.instance.state in _ENDED]
+    serving = [member for member in group.instance_states if member.lifecycle_state == "InService"]
+    dead = [member for member in serving if member.instance.state in _ENDED]
     if "HealthCheck" in suspended:
         dead = []
     for member in dead:
         member.health_status = "Unhealthy"
+    told = {member: vars(member)[_ENDS] for member in serving if _ENDS in vars(member) and member not in dead}
     if suspended & {"ReplaceUnhealthy", "Terminate", "Launch"}:
-        dead = []
+        dead, told = [], {}
+    due = min((when for when in told.values() if when > now), default=None)
+    young = any(_age(member.instance) < _YOUNG for member in dead)
+    dead += [member for member, when in told.items() if when <= now]
     wanting = 0 if "Launch" in suspended else vars(group).get(_MISSING, 0)
     wanting = min(wanting, (group.desired_capacity or 0) - len(group.active_instances()))
     if not dead and wanting <= 0:
-        return False, None
+        return False, due
     not_before, pause = vars(group).get(_PAUSE, (0.0, 0.0))
     if now < not_before:
         return False, not_before
     if dead:
-        young = any(_age(member.instance) < _YOUNG for member in dead)
         pause = min(max(2 * pause, 2.0), _LONGEST_PAUSE) if young else 0.0
         setattr(group, _PAUSE, (now + pause, pause))
         _replace(group, dead)
@@ -194,7 +244,7 @@ def _mend(group: Any, now: float) -> tuple[bool, float | None]:
         setattr(group, _MISSING, needed)
         setattr(group, _PAUSE, (now + pause, pause))
         return bool(dead), now + pause
-    return bool(dead) or len(group.instance_states) > count, None
+    return bool(dead) or len(group.instance_states) > count, due
 
 
 def dissolve() -> None:
@@ -232,6 +282,12 @@ def install() -> None:
             _launch(FakeAutoScalingGroup.replace_autoscaling_group_instances),
         ),
         (AutoScalingResponse, "describe_scaling_activities", _describe_activities),
+        (AutoScalingResponse, "set_instance_health", _set_health),
+        (
+            AutoScalingBackend,
+            "create_auto_scaling_group",
+            _create_group(AutoScalingBackend.create_auto_scaling_group),
+        ),
         (
             AutoScalingBackend,
             "update_attached_target_groups",

@@ -178,6 +178,21 @@ def _attach(original: Callable[..., Any]) -> Callable[..., Any]:
     return attach_volume
 
 
+def _detach(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The instance need not be named (API reference, DetachVolume): a volume is at one, or at none."""
+
+    @functools.wraps(original)
+    def detach_volume(self: Any, volume_id: str, instance_id: str | None, device_path: str) -> Any:
+        attachment = self.get_volume(volume_id).attachment
+        if instance_id is None:
+            if attachment is None:
+                raise EC2ClientError("IncorrectState", f"Volume '{volume_id}' is in the 'available' state.")
+            instance_id = attachment.instance.id
+        return original(self, volume_id, instance_id, device_path)
+
+    return detach_volume
+
+
 def install(strict: bool, limit: capacity.Limit) -> None:
     """Lay the rules over moto, after ``semantics.install``. Once a process."""
     rules: list[tuple[type, str, Any]] = [
@@ -203,6 +218,7 @@ def install(strict: bool, limit: capacity.Limit) -> None:
             "terminate_instances",
             _current(InstanceResponse.terminate_instances, "TerminatingInstances", ("shutting-down", "terminated")),
         ),
+        (EBSBackend, "detach_volume", _detach(EBSBackend.detach_volume)),
         (Instance, "stop", _in_gmt(Instance.stop)),
         (Instance, "terminate", _in_gmt(Instance.terminate)),
     ]

@@ -176,7 +176,10 @@ class Intent:
             Whether records were changed.
         """
         changed, later = groups.mend()
-        if later is not None and not (self._mender and self._mender.is_alive()):
+        if self._mender:  # the next look is when the first of all groups wants it
+            self._mender.cancel()
+            self._mender = None
+        if later is not None:
             self._mender = threading.Timer(max(later, 0.1), self._mend_later)
             self._mender.daemon = True
             self._mender.start()
@@ -184,7 +187,6 @@ class Intent:
 
     def _mend_later(self) -> None:
         with self._lock:
-            self._mender = None
             if not self._closed:
                 self._mend_now()
 

@@ -271,6 +271,26 @@ def test_instances_that_change_while_the_control_plane_is_down_are_seen_at_its_s
     assert not {names.root_volume_name(ended), names.root_volume_name(lost)} & set(own.volumes())
 
 
+def test_a_group_goes_on_with_what_it_waited_for(own: Plane) -> None:
+    client, name = own.client("autoscaling"), "waiting"
+    client.create_launch_configuration(LaunchConfigurationName=name, ImageId=AMI, InstanceType="t3.nano")
+    client.create_auto_scaling_group(
+        AutoScalingGroupName=name,
+        LaunchConfigurationName=name,
+        MinSize=1,
+        MaxSize=1,
+        AvailabilityZones=["us-east-1a"],
+        HealthCheckGracePeriod=4,
+    )
+    (member,) = client.describe_auto_scaling_instances()["AutoScalingInstances"]
+    own.until(member["InstanceId"], "running")
+    client.set_instance_health(InstanceId=member["InstanceId"], HealthStatus="Unhealthy")
+    own.kill()
+    own.start()
+    eventually(lambda: own.state(member["InstanceId"]) == "terminated", what="it is replaced")
+    client.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+
+
 def test_damaged_state_is_set_aside_and_instances_are_rebuilt_from_their_containers(own: Plane) -> None:
     tags = [{"Key": "Name", "Value": "web"}, {"Key": names.TAG_PUBLISH, "Value": "80"}]
     running = own.run(InstanceType="t3.small", TagSpecifications=[{"ResourceType": "instance", "Tags": tags}])

@@ -323,6 +323,15 @@ class TestTheEnd:
         devices = plane.describe(one["InstanceId"])["BlockDeviceMappings"]
         assert {device["DeviceName"] for device in devices} == {"/dev/sda1", "/dev/sdf"}
 
+    def test_a_volume_is_detached_from_whichever_instance_has_it(self, plane: Plane) -> None:
+        client, one = plane.client(), plane.describe(running(plane))
+        volume = client.create_volume(AvailabilityZone=one["Placement"]["AvailabilityZone"], Size=1)["VolumeId"]
+        client.attach_volume(VolumeId=volume, InstanceId=one["InstanceId"], Device="/dev/sdf")
+        assert client.detach_volume(VolumeId=volume)["InstanceId"] == one["InstanceId"]
+        devices = plane.describe(one["InstanceId"])["BlockDeviceMappings"]
+        assert [device["DeviceName"] for device in devices] == ["/dev/sda1"]
+        assert "'available' state" in refused("IncorrectState", client.detach_volume, VolumeId=volume)
+
     @pytest.mark.parametrize("template", [False, True])
     def test_volumes_of_the_launch_go_unless_they_are_kept(self, plane: Plane, template: bool) -> None:
         client, name = plane.client(), uuid.uuid4().hex

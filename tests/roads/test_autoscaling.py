@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from oblako_magic import names
 from oblako_magic.engine import build
@@ -207,6 +208,60 @@ def test_a_stopped_member_is_replaced_unless_that_is_suspended(shared_control_pl
     assert second != first
     assert plane.state(first) == "terminated"
     group.delete()
+
+
+def test_a_member_that_is_called_unhealthy_is_replaced(shared_control_plane: ControlPlane) -> None:
+    group = Group(shared_control_plane, "template", 2)
+    plane, before = group.plane, group.settle(2)
+    sick, stays = sorted(before)
+    # Nobody looks at its health any more, but what is called unhealthy is replaced still.
+    group.client.suspend_processes(AutoScalingGroupName=group.name, ScalingProcesses=["HealthCheck"])
+    group.client.set_instance_health(InstanceId=sick, HealthStatus="Unhealthy")
+    gone(plane, sick)
+    after = group.settle(2)
+    assert stays in after
+    assert sick not in after
+    activities = group.client.describe_scaling_activities(AutoScalingGroupName=group.name)["Activities"]
+    (told,) = [one for one in activities if one["Description"] == f"Terminating EC2 instance: {sick}"]
+    assert "in response to a user health-check" in told["Cause"]
+    group.delete()
+
+
+def test_a_member_has_its_grace_period_before_it_is_replaced(shared_control_plane: ControlPlane) -> None:
+    group = Group(shared_control_plane, "template", 1)
+    plane, client = group.plane, group.client
+    (member,) = group.settle(1)
+
+    def health() -> str:
+        (found,) = client.describe_auto_scaling_instances(InstanceIds=[member])["AutoScalingInstances"]
+        return str(found["HealthStatus"]).upper()
+
+    (found,) = client.describe_auto_scaling_groups(AutoScalingGroupNames=[group.name])["AutoScalingGroups"]
+    assert found["HealthCheckGracePeriod"] == 0
+    client.update_auto_scaling_group(AutoScalingGroupName=group.name, HealthCheckGracePeriod=3600)
+    client.set_instance_health(InstanceId=member, HealthStatus="Unhealthy")
+    assert health() == "UNHEALTHY"
+    time.sleep(2)  # longer than without it
+    assert group.members() == {member}
+    client.set_instance_health(InstanceId=member, HealthStatus="Healthy")
+    assert health() == "HEALTHY"
+    client.set_instance_health(InstanceId=member, HealthStatus="Unhealthy", ShouldRespectGracePeriod=False)
+    gone(plane, member)
+    assert group.settle(1) != {member}
+    group.delete()
+
+
+@pytest.mark.parametrize(
+    ("instance_id", "status", "message"),
+    [("i-0123456789abcdef0", "Unhealthy", "No managed instance found"), ("", "Sick", "Invalid health status: Sick")],
+)
+def test_health_of_nobody_or_none_is_refused(
+    shared_control_plane: ControlPlane, instance_id: str, status: str, message: str
+) -> None:
+    client = shared_control_plane.client("autoscaling")
+    with pytest.raises(ClientError, match=message) as caught:
+        client.set_instance_health(InstanceId=instance_id or "i-0123456789abcdef0", HealthStatus=status)
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
 
 
 def test_a_group_that_can_not_have_its_image_does_not_launch_all_the_time(shared_control_plane: ControlPlane) -> None:
