@@ -10,8 +10,7 @@ from moto.sagemaker.models import (
     sagemaker_backends,
 )
 
-from ..settings import Settings
-from . import notebook_rules, notebooks, stacks
+from . import notebook_rules, notebooks, stack_updates
 from .notebooks import extra
 
 _STACK_TAGS = "aws:cloudformation:"
@@ -116,7 +115,7 @@ def _update(
     account_id: str,
     region_name: str,
 ) -> Any:
-    """Change it in place - one that is in service is stopped for it and started again - or make a new one."""
+    """Change it in place - unless it is stopped it is stopped for it and started again - or make a new one."""
     notebook, properties = original_resource, cloudformation_json["Properties"]
     kept = [tag for tag in notebook.tags or [] if tag["Key"].startswith(_STACK_TAGS)]
     now = _current(notebook)
@@ -127,20 +126,25 @@ def _update(
         name = named or new_resource_name
         made = _create(cls, name, cloudformation_json, account_id, region_name)
         made.tags = [*made.tags, *kept]
-        setattr(made, stacks.REPLACES, notebook)
+        setattr(made, stack_updates.REPLACES, notebook)
         return made
     notebook.tags = [*_tags(properties), *kept]
     changes = _changes(notebook, properties)
     if not changes:
         return notebook
     backend = sagemaker_backends[account_id][region_name]
-    if notebooks.status(notebook) in ("InService", "Pending"):
-        notebook_rules.check_update(backend, notebook, changes)
-        notebook_rules.apply(notebook, changes)
-        notebooks.changed(notebook)
-        notebooks.restart(notebook)
-    else:
+    status, machine = notebooks.status(notebook), extra(notebook).machine
+    failed = status == "Failed" and machine is not None and machine.state not in ("shutting-down", "terminated")
+    if status not in ("InService", "Pending") and not failed:
         notebook_rules.update(backend, notebook, changes)
+        return notebook
+    notebook_rules.check_update(backend, notebook, changes)
+    notebook_rules.apply(notebook, changes)
+    notebooks.changed(notebook)
+    if failed:
+        extra(notebook).restarting = True  # it is stopped, or on its way: it is started from there
+    else:
+        notebooks.restart(notebook)
     return notebook
 
 
@@ -149,23 +153,13 @@ def _delete(cls: Any, /, resource_name: str, cloudformation_json: Any, account_i
     backend = sagemaker_backends[account_id][region_name]
     notebook = backend.notebook_instances.get(resource_name.rpartition("/")[2])
     if notebook is not None:
-        _retire(notebook)
+        stack_updates.retire(notebook)
         notebooks.drop(notebook)
 
 
-def _retire(notebook: Any) -> None:
-    """Delete what it has replaced."""
-    old = vars(notebook).pop(stacks.REPLACES, None)
-    if old is not None:
-        _retire(old)
-        notebooks.drop(old)
-
-
-def waits(resource: Any) -> bool:
-    """Whether a stack has to wait for this resource of its."""
-    if not isinstance(resource, FakeSagemakerNotebookInstance):
-        return False
-    return extra(resource).restarting or notebooks.status(resource) in ("Pending", "Stopping", "Updating")
+def waits(notebook: Any) -> bool:
+    """Whether a stack has to wait for it."""
+    return extra(notebook).restarting or notebooks.status(notebook) in ("Pending", "Stopping", "Updating")
 
 
 def settled(notebook: Any, failure: str = "") -> None:
@@ -186,12 +180,10 @@ def settled(notebook: Any, failure: str = "") -> None:
     stack = cloudformation_backends[notebooks.account_of(notebook)][notebook.region_name].stacks.get(stack_id)
     if stack is None:
         return
-    old = vars(notebook).get(stacks.REPLACES)
     if failure:
-        stacks.failed(stack, notebook, old, failure)
-        return
-    _retire(notebook)
-    stacks.complete(stack)
+        stack_updates.failed(stack, notebook, failure)
+    else:
+        stack_updates.complete(stack)
 
 
 def _update_config(
@@ -218,8 +210,9 @@ def _update_config(
     return original_resource
 
 
-def install(settings: Settings) -> None:
+def install() -> None:
     """Lay the rules over moto. Once a process."""
+    stack_updates.KINDS[FakeSagemakerNotebookInstance] = stack_updates.Kind(waits, notebooks.drop)
     rules: list[tuple[Any, str, Any]] = [
         (FakeSagemakerNotebookInstance, "create_from_cloudformation_json", classmethod(_create)),
         (FakeSagemakerNotebookInstance, "update_from_cloudformation_json", classmethod(_update)),

@@ -32,21 +32,24 @@ def _logical_id(stack: Any, resource: Any) -> str:
     return next((name for name, one in mapped._parsed_resources.items() if one is resource), "")
 
 
-def _resource_failed(stack: Any, logical_id: str, reason: str) -> None:
+def resource_failed(stack: Any, resource: Any, reason: str, status: str) -> str:
+    """Say it in the stack's events; the resource's logical id."""
     from moto.cloudformation.models import Event
 
+    logical_id = _logical_id(stack, resource)
     event: Any = Event(
         stack_id=stack.stack_id,
         stack_name=stack.name,
         logical_resource_id=logical_id,
         physical_resource_id=getattr(stack.resource_map._parsed_resources.get(logical_id), "physical_resource_id", ""),
         resource_type=stack.resource_map._resource_json_map.get(logical_id, {}).get("Type", ""),
-        resource_status="CREATE_FAILED",
+        resource_status=status,
         resource_status_reason=reason,
         resource_properties=None,
     )
     event.sendToSns(stack.account_id, stack.region_name, stack.notification_arns)
     stack.events.append(event)
+    return logical_id
 
 
 def _forget_outputs(stack: Any) -> None:
@@ -77,8 +80,7 @@ def create_failed(stack: Any, resource: Any, reason: str) -> None:
         None where it was not even made.
     reason : str
     """
-    logical_id = _logical_id(stack, resource)
-    _resource_failed(stack, logical_id, reason)
+    logical_id = resource_failed(stack, resource, reason, "CREATE_FAILED")
     _forget_outputs(stack)
     how = vars(stack).get(_ON_FAILURE, "ROLLBACK")
     text = f"The following resource(s) failed to create: [{logical_id}]. {reason}"
@@ -110,14 +112,15 @@ def _discard(stack: Any) -> None:
     _backend(stack).stacks.pop(stack.stack_id, None)
 
 
-def _is_refused(error: Exception) -> bool:
+def is_refused(error: Exception) -> bool:
     """Whether it is the template's fault, which CreateStack itself is answered with."""
     from moto.cloudformation.exceptions import CloudFormationError, UnformattedGetAttTemplateException
 
     return isinstance(error, CloudFormationError | UnformattedGetAttTemplateException)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a resource's event says of an error."""
     text = getattr(error, "message", None) or str(error)
     return str(text) if hasattr(error, "message") else f"{type(error).__name__}: {text}"
 
@@ -147,14 +150,14 @@ def create_stack(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
             new = [stack for key, stack in backend.stacks.items() if key not in before]
             stack = next((one for one in new if one.name == self._get_param("StackName")), None)
             for other in new:
-                if other is not stack or _is_refused(error):
+                if other is not stack or is_refused(error):
                     _discard(other)
-            if stack is None or _is_refused(error):
+            if stack is None or is_refused(error):
                 raise
             log.warning("the stack %s fails", stack.name, exc_info=True)
             answer = ActionResult({"StackId": stack.stack_id})
             _remember(stack, how)
-            create_failed(stack, None, _reason(error))
+            create_failed(stack, None, reason_of(error))
             return answer
         _remember(backend.stacks[answer.result["StackId"]], how)
         return answer
@@ -169,9 +172,9 @@ def _remember(stack: Any, how: str) -> None:
 
 def change_set_failed(change_set: Any, stack: Any, error: Exception) -> bool:
     """The same for a change set that creates its stack; False where the error is to be answered."""
-    if change_set is None or change_set.change_set_type != "CREATE" or _is_refused(error):
+    if change_set is None or change_set.change_set_type != "CREATE" or is_refused(error):
         return False
     log.warning("the stack %s fails", stack.name, exc_info=True)
     change_set.execution_status = "EXECUTE_FAILED"
-    create_failed(stack, None, _reason(error))
+    create_failed(stack, None, reason_of(error))
     return True

@@ -46,4 +46,4 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
     groups.install()
     notebook_rules.install(settings)
     notebook_more.install()
-    notebook_stacks.install(settings)
+    notebook_stacks.install()

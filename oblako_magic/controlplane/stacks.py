@@ -10,13 +10,9 @@ from moto.ec2.exceptions import OperationNotPermitted4
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 
-from . import rollback
+from . import rollback, stack_updates
 
 _STACK_TAGS = "aws:cloudformation:"
-REPLACES = "oblako_replaces"
-"""Attribute of a new instance: the one that goes when it runs."""
-_BEFORE = "oblako_before"
-"""Attribute of a stack that is being updated: its template and parameters of before."""
 
 
 def _truth(value: Any) -> bool:
@@ -128,7 +124,7 @@ def _update(
     account_id: str,
     region_name: str,
 ) -> Any:
-    """Change in place what can be, else make a new instance; the old one is deleted when that runs, as by AWS."""
+    """Change in place what can be, else make a new instance; the old one is deleted when the update is complete."""
     from .semantics import backing
 
     properties = cloudformation_json["Properties"]
@@ -137,7 +133,7 @@ def _update(
     if _needs_replacement(original_resource, properties):
         instance = _create(cls, new_resource_name, cloudformation_json, account_id, region_name)
         instance.add_tags(stack_tags)
-        setattr(instance, REPLACES, original_resource)
+        setattr(instance, stack_updates.REPLACES, original_resource)
         return instance
     instance = original_resource
     tags = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags") or []}
@@ -200,95 +196,20 @@ def settled(instance: Any, failure: str = "") -> bool:
     stack = cloudformation_backends[instance.owner_id][instance.region_name].stacks.get(stack_id)
     if stack is None:
         return False
-    old = vars(instance).get(REPLACES)
-    if failure:
-        return failed(stack, instance, old, failure) or old is not None
-    if old is not None and instance.state == "running":
-        _retire(instance)
-    complete(stack)
-    return old is not None
+    return stack_updates.failed(stack, instance, failure) if failure else stack_updates.complete(stack)
 
 
-def failed(stack: Any, resource: Any, old: Any, failure: str) -> bool:
-    """A resource of the stack that it waits for can't be had.
-
-    Parameters
-    ----------
-    stack : moto.cloudformation.models.FakeStack
-    resource : object
-    old : object or None
-        What it was to replace.
-    failure : str
-
-    Returns
-    -------
-    bool
-        Whether other resources have been taken back.
-    """
-    if stack.status == "CREATE_IN_PROGRESS":
-        rollback.create_failed(stack, resource, failure)
-        return True
-    if stack.status == "UPDATE_IN_PROGRESS":
-        _roll_back(stack, resource, old, failure)
-    return False
-
-
-def complete(stack: Any) -> None:
-    """A resource that the stack waited for is there; it may have been the last one."""
-    if stack.status == "CREATE_IN_PROGRESS":
-        stack.verify_readiness()
-    elif stack.status == "UPDATE_IN_PROGRESS" and not _waits(stack):
-        stack.status = "UPDATE_COMPLETE"
-        stack._add_stack_event("UPDATE_COMPLETE")
-
-
-def _waits(stack: Any) -> bool:
-    """Whether the stack has an instance that does not run yet, or a notebook instance that is not in service."""
-    from . import notebook_stacks
-
-    resources = stack.resource_map._parsed_resources.values()
-    return any(
-        (isinstance(resource, Instance) and resource.state == "pending") or notebook_stacks.waits(resource)
-        for resource in resources
-    )
-
-
-def _retire(instance: Any) -> None:
-    """Delete what the instance has replaced; a protected one is left behind, as by AWS's clean-up."""
-    old = vars(instance).pop(REPLACES, None)
-    if old is not None:
-        _retire(old)
-        if old.disable_api_termination is not True:
-            old.delete(old.owner_id, old.region_name)
-
-
-def _roll_back(stack: Any, instance: Any, old: Any, failure: str) -> None:
-    """The new instance can't be had: the one that it was to replace is the stack's again, with the template of before.
-
-    What else the update has changed stays changed.
-    """
-    resources = stack.resource_map._parsed_resources
-    vars(instance).pop(REPLACES, None)
-    for logical_id, resource in list(resources.items()):
-        if resource is instance and old is not None:
-            resources[logical_id] = old
-    template, parameters = vars(stack).pop(_BEFORE, (None, None))
-    if old is not None and template is not None:
-        stack.template, stack.parameters = template, parameters
-        stack._parse_template()
-        mapped = stack.resource_map
-        mapped._template, mapped.input_parameters = stack.template_dict, parameters
-        mapped._resource_json_map = stack.template_dict["Resources"]
-        mapped.load_parameters()
-        stack.output_map = stack._create_output_map()
-    rollback.fail(stack, "UPDATE_FAILED" if old is None else "UPDATE_ROLLBACK_COMPLETE", failure)
+def _drop(instance: Any) -> None:
+    """Delete one that was replaced; a protected one is left behind, as by AWS's clean-up."""
+    if instance.disable_api_termination is not True:
+        instance.delete(instance.owner_id, instance.region_name)
 
 
 def _delete_instance(self: Any, account_id: str, region: str) -> None:
     """Delete as TerminateInstances does: a protected instance is left alone, one that has gone is none the worse."""
     if self.disable_api_termination is True:
         raise OperationNotPermitted4(self.id)
-    _retire(self)
+    stack_updates.retire(self)
     if self.state not in ("terminated", "shutting-down"):
         self.terminate()
 
@@ -299,6 +220,9 @@ def _delete_stack(original: Callable[[Any, str], None]) -> Callable[[Any, str], 
     @functools.wraps(original)
     def delete_stack(self: Any, name_or_stack_id: str) -> None:
         before = dict(self.stacks)
+        for stack in self.stacks.values():
+            if name_or_stack_id in (stack.name, stack.stack_id):
+                stack_updates.clean_up(stack)
         try:
             original(self, name_or_stack_id)
         except Exception as error:
@@ -312,75 +236,25 @@ def _delete_stack(original: Callable[[Any, str], None]) -> Callable[[Any, str], 
     return delete_stack
 
 
-def _update_stack(original: Callable[..., None]) -> Callable[..., None]:
-    """A stack is updated when its new instances run; moto says so at once."""
-
-    @functools.wraps(original)
-    def update(self: Any, *args: Any, **kwargs: Any) -> None:
-        before = (self.template, self.parameters)
-        original(self, *args, **kwargs)
-        _hold_back(self, "UPDATE", before)
-
-    return update
-
-
-def _execute_change_set(original: Callable[..., None]) -> Callable[..., None]:
-    """Change sets, too, are done when the instances run; they go past the methods of the stack."""
-
-    @functools.wraps(original)
-    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
-        before = {key: (stack.template, stack.parameters) for key, stack in self.stacks.items()}
-        try:
-            original(self, change_set_name, stack_name)
-        except Exception as error:
-            named = (one for one in self.change_sets.values() if change_set_name in _names(one))
-            change_set: Any = next(named, None)
-            if not rollback.change_set_failed(change_set, self.stacks.get(getattr(change_set, "stack_id", "")), error):
-                raise
-            return
-        for change_set in self.change_sets.values():
-            if change_set_name in _names(change_set):
-                stack = change_set.stack
-                stack._parse_template()
-                _hold_back(stack, change_set.change_set_type, before.get(stack.stack_id, (None, None)))
-
-    return execute_change_set
-
-
-def _names(change_set: Any) -> tuple[str, str]:
-    return change_set.change_set_id, change_set.change_set_name
-
-
-def _hold_back(stack: Any, kind: str, before: tuple[Any, Any]) -> None:
-    if stack.status == f"{kind}_COMPLETE" and _waits(stack):
-        stack.events.pop()
-        stack.status = f"{kind}_IN_PROGRESS"
-        setattr(stack, _BEFORE, before)
-
-
 def install_late(service: str) -> None:
     """Lay the rules over a service when moto loads it: CloudFormation takes half of moto along."""
     if service != "cloudformation":
         return
-    from moto.cloudformation.models import CloudFormationBackend, Stack
+    from moto.cloudformation.models import CloudFormationBackend
     from moto.cloudformation.responses import CloudFormationResponse
 
     rules: list[tuple[type, str, Any]] = [
         (CloudFormationResponse, "create_stack", rollback.create_stack(CloudFormationResponse.create_stack)),
-        (Stack, "update", _update_stack(Stack.update)),
         (CloudFormationBackend, "delete_stack", _delete_stack(CloudFormationBackend.delete_stack)),
-        (
-            CloudFormationBackend,
-            "execute_change_set",
-            _execute_change_set(CloudFormationBackend.execute_change_set),
-        ),
     ]
     for owner, name, rule in rules:
         setattr(owner, name, rule)
+    stack_updates.install()
 
 
 def install() -> None:
     """Lay the rules over moto's Instance."""
+    stack_updates.KINDS[Instance] = stack_updates.Kind(lambda instance: bool(instance.state == "pending"), _drop)
     rules: dict[str, Any] = {
         "delete": _delete_instance,
         "create_from_cloudformation_json": classmethod(_create),

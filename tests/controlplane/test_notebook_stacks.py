@@ -118,6 +118,36 @@ def test_a_stack_that_fails(plane: Plane) -> None:
     assert plane.api("GET", "/notebooks")["notebooks"] == []
 
 
+def test_an_update_that_fails_is_taken_back(plane: Plane) -> None:
+    formation, sagemaker = plane.client("cloudformation"), plane.client("sagemaker")
+    sagemaker.create_notebook_instance_lifecycle_config(
+        NotebookInstanceLifecycleConfigName="fails", OnStart=encoded("exit 7")
+    )
+    formation.create_stack(StackName="back", TemplateBody=template(NotebookInstanceName="back"))
+    eventually(lambda: stack_status(formation, "back") == "CREATE_COMPLETE", timeout=40)
+    book = Book(plane, sagemaker, "back")
+    book.run("sh", "-c", "echo kept > /ebs/file")
+    body = template(NotebookInstanceName="back", InstanceType="ml.m5.xlarge", LifecycleConfigName="fails")
+    formation.update_stack(StackName="back", TemplateBody=body)
+    eventually(lambda: stack_status(formation, "back") == "UPDATE_ROLLBACK_COMPLETE", timeout=60)
+    assert "exit code 7" in formation.describe_stacks(StackName="back")["Stacks"][0]["StackStatusReason"]
+    found = book.describe()
+    assert (found["NotebookInstanceStatus"], found["InstanceType"]) == ("InService", "ml.t3.medium")
+    assert "NotebookInstanceLifecycleConfigName" not in found
+    assert book.run("cat", "/ebs/file") == "kept"
+    # A replacement that can't be had leaves the old one.
+    tags = [{"Key": "oblako:image", "Value": "oblako-test/no-such-image:2"}]
+    formation.update_stack(StackName="back", TemplateBody=template(NotebookInstanceName="forward", Tags=tags))
+    eventually(lambda: "IN_PROGRESS" not in stack_status(formation, "back"), timeout=60)
+    assert stack_status(formation, "back") == "UPDATE_ROLLBACK_COMPLETE"
+    names = [row["NotebookInstanceName"] for row in sagemaker.list_notebook_instances()["NotebookInstances"]]
+    assert names == ["back"]
+    assert book.status == "InService"
+    formation.delete_stack(StackName="back")
+    sagemaker.delete_notebook_instance_lifecycle_config(NotebookInstanceLifecycleConfigName="fails")
+    eventually(lambda: plane.containers() == [])
+
+
 def test_the_state_file_is_lost(plane: Plane) -> None:
     book = Book(plane, plane.client("sagemaker"), "rebuilt")
     tags = [{"Key": "Team", "Value": "x"}, {"Key": "oblako:lifetime", "Value": "86400"}]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 from typing import Any
 
+import docker.errors
 import pytest
 from botocore.exceptions import ClientError
 
@@ -267,6 +269,96 @@ def test_a_replacement_that_can_not_be_had_leaves_the_old_one(stacks: Stacks) ->
     gone(plane, old)
 
 
+def test_an_update_that_fails_is_taken_back_as_a_whole(stacks: Stacks) -> None:
+    """One is replaced, one changed, one left out, one added; another one that is added can't be had."""
+    plane, ec2 = stacks.plane, stacks.plane.client()
+    small = {"ImageId": build.TINY_IMAGE, "InstanceType": "t3.nano"}
+    box = {"Type": "AWS::EC2::Instance", "Properties": small}
+    group = {"Type": "AWS::EC2::SecurityGroup", "Properties": {"GroupDescription": "of the one that is left out"}}
+    left_out = {**box, "Properties": {**small, "SecurityGroupIds": [{"Ref": "Group"}]}}
+    name = stacks.create({}, Changed=box, LeftOut=left_out, Group=group)
+    stacks.until(name, "CREATE_COMPLETE")
+    before, groups = of_stack(stacks, name), group_of(stacks, name)
+    started = {one: started_at(plane, one) for one in before.values()}
+    for one in before.values():
+        plane.execute(one, "sh", "-c", f"echo {one} > /ebs/data")
+    other = {**box, "Properties": {**small, "InstanceType": "t3.micro"}}
+    never = {**box, "Properties": {"ImageId": "localhost:1/oblako/no-such-image:1"}}
+    stacks.update(name, {"ImageId": "ami-12c6146b"}, Changed=other, Added=box, Never=never)
+    stack = stacks.until(name, "UPDATE_ROLLBACK_COMPLETE")
+    assert "failed to update: [Never]" in stack["StackStatusReason"]
+    events = [one["ResourceStatus"] for one in stacks.client.describe_stack_events(StackName=name)["StackEvents"]]
+    assert events[:3] == ["UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_FAILED"]
+    resources = stacks.client.list_stack_resources(StackName=name)["StackResourceSummaries"]
+    assert {one["LogicalResourceId"] for one in resources} == {"Web", "Changed", "LeftOut", "Group"}
+    assert group_of(stacks, name) == groups
+
+    def living() -> dict[str, str]:
+        found = instances(ec2, **{"tag:aws:cloudformation:stack-name": name})
+        return {tags(i)["aws:cloudformation:logical-id"]: i["InstanceId"] for i in found}
+
+    eventually(lambda: living() == before, what="only those of before are there")
+    running(plane, *before.values())
+
+    def has_its_data(instance_id: str) -> bool:
+        with suppress(docker.errors.APIError):  # the one that is changed back starts again
+            return plane.execute(instance_id, "cat", "/ebs/data") == (0, f"{instance_id}\n")
+        return False
+
+    for logical_id, one in before.items():
+        eventually(lambda one=one: has_its_data(one))  # type: ignore[misc]
+        assert describe(ec2, one)["InstanceType"] == ("m1.small" if logical_id == "Web" else "t3.nano")
+        assert (started_at(plane, one) == started[one]) == (logical_id != "Changed")
+    stacks.delete(name)
+    gone(plane, *before.values())
+
+
+def test_an_update_with_a_resource_that_is_refused_is_taken_back(stacks: Stacks) -> None:
+    plane = stacks.plane
+    parameters = {"Type": {"Type": "String", "Default": "t3.nano"}}
+    web = {"InstanceType": {"Ref": "Type"}}
+    name = f"stack-{uuid.uuid4().hex[:8]}"
+    template = {**json.loads(stacks.template(web)), "Parameters": parameters}
+    stacks.client.create_stack(StackName=name, TemplateBody=json.dumps(template))
+    stacks.until(name, "CREATE_COMPLETE")
+    [instance_id] = of_stack(stacks, name).values()
+    more = {"Type": "AWS::EC2::Instance", "Properties": {"ImageId": build.TINY_IMAGE, "KeyName": "nobody-made-it"}}
+    other = {**template, "Resources": {**template["Resources"], "More": more}}
+    given = [{"ParameterKey": "Type", "ParameterValue": "t3.micro"}]
+    stacks.client.update_stack(StackName=name, TemplateBody=json.dumps(other), Parameters=given)
+    stack = stacks.until(name, "UPDATE_ROLLBACK_COMPLETE")
+    assert "The key pair 'nobody-made-it' does not exist" in stack["StackStatusReason"]
+    assert stack["Parameters"] == [{"ParameterKey": "Type", "ParameterValue": "t3.nano"}]
+    assert describe(plane.client(), instance_id)["InstanceType"] == "t3.nano"
+    # Only by its parameter.
+    stacks.client.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=given)
+    stacks.until(name, "UPDATE_COMPLETE")
+    assert describe(plane.client(), instance_id)["InstanceType"] == "t3.micro"
+    broken = {**template, "Resources": {"Web": more}, "Parameters": {**parameters, "More": {"Type": "String"}}}
+    with pytest.raises(ClientError, match="More"):
+        stacks.client.update_stack(StackName=name, TemplateBody=json.dumps(broken), Parameters=given)
+    assert stacks.stack(name)["StackStatus"] == "UPDATE_COMPLETE"
+    assert stacks.stack(name)["Parameters"] == given
+    running(plane, instance_id)
+    stacks.delete(name)
+    gone(plane, instance_id)
+
+
+def test_a_stack_that_is_being_updated_takes_no_other_update(stacks: Stacks) -> None:
+    name = stacks.create()
+    stacks.until(name, "CREATE_COMPLETE")
+    old = stacks.web(name)
+    stacks.update(name, {"ImageId": "ami-12c6146b"})
+    with pytest.raises(ClientError, match="is in UPDATE_IN_PROGRESS state and can not be updated") as caught:
+        stacks.update(name, {"InstanceType": "t3.micro"})
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
+    stacks.until(name, "UPDATE_COMPLETE")
+    new = stacks.web(name)
+    assert describe(stacks.plane.client(), new)["InstanceType"] == "m1.small"
+    stacks.delete(name)
+    gone(stacks.plane, old, new)
+
+
 def test_deleted_in_the_middle_of_a_replacement(stacks: Stacks) -> None:
     plane = stacks.plane
     name = stacks.create()
@@ -373,8 +465,14 @@ def test_a_resource_left_out_of_an_update_is_terminated(stacks: Stacks) -> None:
     running(plane, added_id)
     assert tags(describe(plane.client(), added_id))["aws:cloudformation:logical-id"] == "Added"
     stacks.until(name, "UPDATE_COMPLETE")
+    # And one that was left out once comes anew.
+    stacks.update(name, {}, Added=second, Worker=second)
+    stacks.until(name, "UPDATE_COMPLETE")
+    again = of_stack(stacks, name)["Worker"]
+    assert again != worker_id
+    assert runs(plane, again)
     stacks.delete(name)
-    gone(plane, web, added_id)
+    gone(plane, web, added_id, again)
 
 
 def test_user_data_by_base64_runs(stacks: Stacks) -> None:
