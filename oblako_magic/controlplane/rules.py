@@ -17,6 +17,7 @@ from . import (
     request_rules,
     semantics,
     shortage,
+    stacks,
 )
 from .capacity import Size, host_size
 
@@ -37,6 +38,7 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
         return settings.capacity
 
     semantics.install()
+    stacks.install()
     launch_rules.install(settings.strict, limit)
     addresses.install()
     memberships.install()

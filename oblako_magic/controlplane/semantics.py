@@ -26,7 +26,6 @@ from moto.ssm.models import Parameter, ParameterDict, ssm_backends
 
 from .. import catalog
 from ..model import Backing
-from . import stacks
 from .store import remember_pristine
 
 log = logging.getLogger(__name__)
@@ -462,4 +461,3 @@ def install() -> None:
     ]
     for owner, name, rule in rules:
         setattr(owner, name, rule)
-    stacks.install()

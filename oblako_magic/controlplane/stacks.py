@@ -11,6 +11,8 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 
 from . import rollback, stack_updates
+from .records import tags_of
+from .semantics import ami_for, backing
 
 _STACK_TAGS = "aws:cloudformation:"
 
@@ -99,8 +101,6 @@ def _create(
 
 def _needs_replacement(instance: Any, properties: dict[str, Any]) -> bool:
     """Whether a changed property is one that CloudFormation replaces an instance for (its template reference)."""
-    from .semantics import ami_for
-
     wanted = {
         "image_id": ami_for(instance.ec2_backend, properties.get("ImageId")),
         "key_name": properties.get("KeyName"),
@@ -125,10 +125,8 @@ def _update(
     region_name: str,
 ) -> Any:
     """Change in place what can be, else make a new instance; the old one is deleted when the update is complete."""
-    from .semantics import backing
-
     properties = cloudformation_json["Properties"]
-    old_tags = {tag["key"]: tag["value"] for tag in original_resource.get_tags()}
+    old_tags = tags_of(original_resource)
     stack_tags = {key: value for key, value in old_tags.items() if key.startswith(_STACK_TAGS)}
     if _needs_replacement(original_resource, properties):
         instance = _create(cls, new_resource_name, cloudformation_json, account_id, region_name)
@@ -160,7 +158,7 @@ def _delete(
 ) -> None:
     """Moto's own goes by the logical id alone and would take other stacks' instances along."""
     for instance in ec2_backends[account_id][region_name].all_instances():
-        tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+        tags = tags_of(instance)
         stack, logical = tags.get(f"{_STACK_TAGS}stack-name"), tags.get(f"{_STACK_TAGS}logical-id")
         # The physical id, or the name that moto has made up: STACK-LOGICAL-RANDOM.
         if instance.id == resource_name or (stack and resource_name.rpartition("-")[0] == f"{stack}-{logical}"):
@@ -186,7 +184,7 @@ def settled(instance: Any, failure: str = "") -> bool:
     bool
         Whether that has changed the records of other instances.
     """
-    tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+    tags = tags_of(instance)
     stack_id = tags.get(f"{_STACK_TAGS}stack-id")
     if not stack_id:
         return False
