@@ -221,15 +221,17 @@ def _restore(stack: Any, template: str, parameters: dict[str, Any]) -> None:
 # -- moto's two ways to update a stack --------------------------------------------------------------------
 
 
-def _begin(stack: Any) -> None:
+def _begin(stack: Any) -> int:
+    """Refuse what may not be updated now; the number of its events."""
     from moto.cloudformation.exceptions import ValidationError
 
     if stack.status in ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"):
         raise ValidationError(message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated.")
     setattr(stack, _BEFORE, (stack.template, dict(stack.parameters)))
+    return len(stack.events)
 
 
-def _broken_off(stack: Any, error: Exception) -> None:
+def _broken_off(stack: Any, error: Exception, events: int) -> None:
     """The update has come to an error: refused ones never happened, others are rolled back.
 
     Raises
@@ -248,6 +250,7 @@ def _broken_off(stack: Any, error: Exception) -> None:
         log.warning("what the update of the stack %s has changed can't all be taken back", stack.name, exc_info=True)
     clean_up(stack)
     stack.status = status
+    del stack.events[events:]
     raise error
 
 
@@ -265,11 +268,11 @@ def _hold_back(stack: Any, kind: str) -> None:
 def _update_stack(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def update(self: Any, *args: Any, **kwargs: Any) -> None:
-        _begin(self)
+        events = _begin(self)
         try:
             original(self, *args, **kwargs)
         except Exception as error:
-            _broken_off(self, error)
+            _broken_off(self, error, events)
             return
         _hold_back(self, "UPDATE")
 
@@ -287,14 +290,13 @@ def _execute_change_set(original: Callable[..., None]) -> Callable[..., None]:
         change_set: Any = next(named, None)
         stack = self.stacks.get(getattr(change_set, "stack_id", ""))
         is_update = stack is not None and change_set.change_set_type == "UPDATE"
-        if is_update:
-            _begin(stack)
+        events = _begin(stack) if is_update else 0
         try:
             original(self, change_set_name, stack_name)
         except Exception as error:
             if is_update:
                 change_set.execution_status = "EXECUTE_FAILED"
-                _broken_off(stack, error)
+                _broken_off(stack, error, events)
             elif not rollback.change_set_failed(change_set, stack, error):
                 raise
             return

@@ -334,11 +334,13 @@ def test_an_update_with_a_resource_that_is_refused_is_taken_back(stacks: Stacks)
     stacks.client.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=given)
     stacks.until(name, "UPDATE_COMPLETE")
     assert describe(plane.client(), instance_id)["InstanceType"] == "t3.micro"
+    events = stacks.client.describe_stack_events(StackName=name)["StackEvents"]
     broken = {**template, "Resources": {"Web": more}, "Parameters": {**parameters, "More": {"Type": "String"}}}
     with pytest.raises(ClientError, match="More"):
         stacks.client.update_stack(StackName=name, TemplateBody=json.dumps(broken), Parameters=given)
     assert stacks.stack(name)["StackStatus"] == "UPDATE_COMPLETE"
     assert stacks.stack(name)["Parameters"] == given
+    assert stacks.client.describe_stack_events(StackName=name)["StackEvents"] == events
     running(plane, instance_id)
     stacks.delete(name)
     gone(plane, instance_id)
