@@ -64,7 +64,9 @@ def _describe_instances(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         instance_ids = self._get_param("InstanceIds", [])
         if instance_ids:
             if most is None:
-                self.params["MaxResults"] = len(instance_ids)  # moto would stop at 100
+                # Each once: EC2 takes a list that names one twice, moto breaks on it. Moto would stop at 100.
+                self.params["InstanceIds"] = list(dict.fromkeys(instance_ids))
+                self.params["MaxResults"] = len(instance_ids)
             return original(self)
         if most is not None and not 5 <= int(most) <= _MOST_RESULTS:
             raise EC2ClientError(

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from ..settings import Settings
 from . import (
     addresses,
+    descriptions,
     groups,
+    instance_filters,
     instance_rules,
     launch_rules,
     memberships,
@@ -44,6 +46,8 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
     memberships.install()
     instance_rules.install(settings.strict, limit)
     request_rules.install()
+    descriptions.install()
+    instance_filters.install()
     shortage.install()
     groups.install()
     notebook_rules.install(settings)
