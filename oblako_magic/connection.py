@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -168,7 +169,7 @@ class Connection:
     def _client(self, url: str, service: str, region: str) -> Any:
         import boto3
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, UnknownServiceError
 
         with self._lock:
             key = (url, service, region)
@@ -189,6 +190,11 @@ class Connection:
                         config=config,
                         **self._credentials(),
                     )
+                except UnknownServiceError as error:  # its text lists all services, some four hundred
+                    known = boto3.session.Session().get_available_services()
+                    near = difflib.get_close_matches(service, known, n=3, cutoff=0.5)
+                    hint = f"did you mean {' or '.join(near)}?" if near else "boto3's own names serve, such as ec2."
+                    raise OblakoError(f"there is no AWS service client {service!r}; {hint}") from error
                 except (BotoCoreError, ValueError) as error:
                     raise OblakoError(f"there is no AWS service client {service!r}: {error}") from error
             return self._clients[key]

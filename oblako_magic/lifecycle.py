@@ -261,7 +261,14 @@ class Lifecycle(Connection):
         """
         pool = self.instances(all=terminated, filters=filters)
         if targets_:
-            return InstanceList(targets.resolve(targets_, pool))
+            try:
+                return InstanceList(targets.resolve(targets_, pool))
+            except TargetError:
+                gone = [] if terminated or filters else [i for i in self.instances(all=True) if i.id in targets_]
+                ended = [i for i in gone if i.state == "terminated"]
+                if not ended:
+                    raise
+                raise TargetError(f"{ended[0].label} is terminated; %ec2 show {ended[0].id} says why.") from None
         if filters and not pool:
             raise TargetError(f"no instance has {' and '.join(filters)}; %ec2 ls shows what there is.")
         return pool if filters else InstanceList()
@@ -269,12 +276,24 @@ class Lifecycle(Connection):
     def find_one(self, target: str, *, terminated: bool = False) -> Instance:
         """The one instance that a person means.
 
+        Parameters
+        ----------
+        target : str
+        terminated : bool
+            Whether the id of a terminated one counts, where no other is meant.
+
         Raises
         ------
         TargetError
             Where it is none or several.
         """
-        found = self.find([target], terminated=terminated)
+        try:
+            found = self.find([target])
+        except TargetError:
+            ended = [i for i in self.instances(all=True) if i.id == target] if terminated else []
+            if not ended:
+                raise
+            return ended[0]
         if len(found) > 1:
             shown = ", ".join(instance.label for instance in found[:6])
             raise TargetError(f"{target!r} means {len(found)} instances, and one is wanted: {shown}.")

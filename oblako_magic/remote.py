@@ -41,7 +41,12 @@ while pids=$(look "$1") && [ -n "$pids" ]; do
 done
 exit 0
 """
-_WITH_SHEBANG = 'f=$(mktemp) && printf %s "$1" > "$f" && chmod 700 "$f" && { "$f"; c=$?; rm -f "$f"; exit $c; }'
+_REFUSED = 126
+"""The exit code where an engine could not start the command at all; a command may have it, too."""
+_NO_INTERPRETER = '[ -x "$2" ] || { echo "$2: the interpreter of the first line is not there" >&2; exit 127; }; '
+_WITH_SHEBANG = (
+    _NO_INTERPRETER + 'f=$(mktemp) && printf %s "$1" > "$f" && chmod 700 "$f" && { "$f"; c=$?; rm -f "$f"; exit $c; }'
+)
 
 
 class _Tail:
@@ -69,6 +74,11 @@ class _Tail:
         return whole if self._listener is None else whole[-_KEPT:]
 
 
+def _interpreter(script: str) -> str:
+    named = script.partition("\n")[0][2:].split()
+    return named[0] if named else "/bin/sh"
+
+
 def _argv(engine: Engine, instance: Instance, command: str | Sequence[str]) -> list[str]:
     if not isinstance(command, str):
         if not command:
@@ -77,7 +87,7 @@ def _argv(engine: Engine, instance: Instance, command: str | Sequence[str]) -> l
     if not command.startswith("#!") and len(command.encode()) < _LONG_SCRIPT:
         return ["/bin/sh", "-c", command]
     if len(command.encode()) < _LONG_SCRIPT:
-        return ["/bin/sh", "-c", _WITH_SHEBANG, "sh", command]
+        return ["/bin/sh", "-c", _WITH_SHEBANG, "sh", command, _interpreter(command)]
     name = f"oblako-{secrets.token_hex(6)}"
     data = (command if command.startswith("#!") else f"#!/bin/sh\n{command}").encode()
     streams.put_files(engine, instance.id, [(name, data, 0o755)], folder="/tmp")
@@ -139,7 +149,25 @@ def execute(
         raise WaitError(
             f"the command on {instance.label} did not end within {timeout:g} s and was stopped; give --timeout more."
         )
-    return ExecResult(_exit_code(engine, exec_id), out.text(), err.text())
+    code = _exit_code(engine, exec_id)
+    if code == _REFUSED and (user or workdir):
+        _check_place(engine, instance, user or "", workdir)
+    return ExecResult(code, out.text(), err.text())
+
+
+def _check_place(engine: Engine, instance: Instance, user: str, workdir: str | None) -> None:
+    """Say it where the engine has started nothing for want of the user or the folder: it tells neither clearly."""
+
+    def starts(user: str, workdir: str | None) -> bool:
+        exec_id = streams.exec_create(engine, instance.id, ["/bin/sh", "-c", ":"], user=user, workdir=workdir)
+        for _ in streams.exec_output(engine, exec_id):
+            pass
+        return _exit_code(engine, exec_id) != _REFUSED
+
+    if user and not starts(user, None):
+        raise OblakoError(f"{instance.label} has no user {user}; nothing was run.")
+    if workdir and not starts(user, workdir):
+        raise OblakoError(f"{instance.label} has no folder {workdir} that can be worked in; nothing was run.")
 
 
 def _exit_code(engine: Engine, exec_id: str) -> int:

@@ -27,6 +27,8 @@ _OF_DATA = (
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\r")
 _REPAIR = bytes.maketrans(_CONTROL, b"?" * len(_CONTROL))
+_FILTER = re.compile(r"(?:not been implemented in Moto for|^The filter) '([^']+)'")
+"""What moto says of a filter's name that it doesn't know, in its two ways."""
 _BAD = "400 Bad Request"
 
 
@@ -79,6 +81,8 @@ def blame(environ: Mapping[str, Any], error: Exception) -> Refused | None:
     """The client's error for what moto raised; None where it is no fault of the request's."""
     if isinstance(error, OperationNotFoundError):
         return Refused("the request names no action that there is.", "InvalidAction")
+    if isinstance(error, NotImplementedError) and (unknown := _FILTER.search(str(error))):
+        return Refused(f"The filter '{unknown.group(1)}' is invalid, or not known to moto")
     if isinstance(error, NotImplementedError):
         return Refused(str(error) or "the action is not implemented by moto.", "InvalidAction")
     if not isinstance(error, _OF_DATA):

@@ -5,6 +5,7 @@ Knows neither IPython's shell nor the terminal: both the magic and the command l
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from IPython.core.error import UsageError
 
 from .expand import Expander
 from .line import Word, take_semicolon, words
-from .parser import MAGIC, HelpRequested, find_command, overview_text, parse, split_tail
+from .parser import MAGIC, HelpRequested, find_command, overview_text, parse, split_tail, variable
 from .registry import Command
 from .results import Text, to_json
 from .session import Session
@@ -64,8 +65,11 @@ def run_line(session: Session, line: str, overview: Callable[[Session], Any]) ->
 def perform(command: Command, session: Session, args: Any) -> Any:
     """Run a subcommand, and bind or convert what it gives as its options say."""
     name = getattr(args, "result", None)
-    if name and not name.isidentifier():
-        raise UsageError(f"{command.name}: {name!r} is not the name of a variable.")
+    if name:
+        try:
+            variable(name)
+        except ArgumentTypeError as error:
+            raise UsageError(f"{command.name}: {error}.") from None
     if not command.offline:
         session.ready()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import keyword
 import textwrap
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,7 +88,7 @@ def publish(text: str) -> str:
 
 def variable(text: str) -> str:
     """The name of a Python variable."""
-    if not text.isidentifier():
+    if not text.isidentifier() or keyword.iskeyword(text):
         raise ArgumentTypeError(f"{text!r} is not the name of a variable")
     return text
 

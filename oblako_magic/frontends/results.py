@@ -104,6 +104,10 @@ class Events(_Shown, list["Event"]):
 
     _HEADERS = ("Time", "What", "Name", "Change", "Who")
 
+    def __init__(self, events: Iterable[Event] = (), none: str = "no events yet") -> None:
+        super().__init__(events)
+        self._none = none
+
     def _rows(self) -> list[list[str]]:
         return [
             [f"{event.time.astimezone():%H:%M:%S}", event.id or event.kind, event.name, event.what, event.who]
@@ -112,10 +116,10 @@ class Events(_Shown, list["Event"]):
 
     def as_text(self) -> str:
         """A table with aligned columns."""
-        return render.table_text(self._HEADERS, self._rows()) if self else "no events yet"
+        return render.table_text(self._HEADERS, self._rows()) if self else self._none
 
     def _repr_html_(self) -> str:
-        return render.table_html(self._HEADERS, self._rows()) if self else render.html("no events yet")
+        return render.table_html(self._HEADERS, self._rows()) if self else render.html(self._none)
 
 
 class StatsList(_Shown, list["Stats"]):
@@ -144,7 +148,8 @@ class Change:
     remark: str = ""
 
     def __str__(self) -> str:
-        what = f"{self.before} -> {self.after}" if self.before != self.after else f"{self.after} already"
+        same = self.before == self.after.partition(" (")[0]  # "stopped (simulated)" is no other state
+        what = f"{self.after} already" if same else f"{self.before} -> {self.after}"
         return f"{self.id} {self.name}".strip() + f": {self.remark or what}"
 
 

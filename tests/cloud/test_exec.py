@@ -69,20 +69,23 @@ class TestWhatComesBack:
         assert machine.exec("id -u").stdout == "0\n"
 
     def test_an_interpreter_that_is_not_there(self, machine: Instance) -> None:
-        result = machine.exec("#!/no/such/interpreter\n")
+        result = machine.exec("#!/no/such/interpreter -x\n")
         assert result.exit_code in (126, 127)
+        assert result.stderr.startswith("/no/such/interpreter: ")
 
     def test_a_command_that_is_not_there(self, machine: Instance) -> None:
         assert machine.exec(["no-such-command"]).exit_code in (126, 127)
 
     def test_a_folder_that_is_not_there(self, machine: Instance) -> None:
-        """Engines tell it in their own ways: by a refusal, or in the command's output."""
-        try:
-            result = machine.exec("true", workdir="/no/such/folder")
-            told = "" if result.ok else result.stdout + result.stderr
-        except OblakoError as error:
-            told = str(error)
-        assert "/no/such/folder" in told
+        with pytest.raises(OblakoError, match="has no folder /no/such/folder"):
+            machine.exec("true", workdir="/no/such/folder")
+
+    def test_a_user_that_is_not_there(self, machine: Instance) -> None:
+        with pytest.raises(OblakoError, match="has no user nobody-made-it"):
+            machine.exec("true", user="nobody-made-it")
+
+    def test_a_command_may_end_with_the_code_of_a_refusal(self, machine: Instance) -> None:
+        assert machine.exec("exit 126", user="ec2-user", workdir="/var").exit_code == 126
 
     def test_check_raises_with_the_last_line(self, machine: Instance) -> None:
         with pytest.raises(OblakoError, match=r"exit code 3: no luck"):

@@ -145,6 +145,10 @@ class TestLaunch:
         assert "i-0123456789abcdef0" in str(caught.value)
         with pytest.raises(OblakoError, match="no AWS service"):
             cloud.get_client("no-such-service")
+        with pytest.raises(OblakoError, match="did you mean") as near:
+            cloud.get_client("ec22")
+        assert "ec2" in str(near.value)
+        assert len(str(near.value)) < 150
 
 
 def _tags(**pairs: str) -> dict[str, Any]:
@@ -226,6 +230,15 @@ class TestLook:
         cloud.change("stop", [idle])
         assert [one.instance_id for one in cloud.stats([idle, busy])] == [busy.id]
         cloud.change("terminate", [idle, busy])
+
+    def test_one_that_is_terminated_is_said_to_be(self, cloud: Ec2) -> None:
+        (ended,) = cloud.run(name="ended", backed=False)
+        ended.terminate()
+        with pytest.raises(TargetError, match=f"{ended.id} ended is terminated; %ec2 show {ended.id}"):
+            cloud.find([ended.id])
+        assert cloud.find_one(ended.id, terminated=True).state == "terminated"
+        with pytest.raises(TargetError, match="no instance"):
+            cloud.find_one("nobody-has-this-name", terminated=True)
 
 
 class TestOutput:

@@ -41,6 +41,21 @@ def ids(plane: Plane) -> set[str]:
     return {i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]}
 
 
+class TestReserved:
+    def test_tags_of_awss_own_are_refused(self, plane: Plane) -> None:
+        before = ids(plane)
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "aws:mine", "Value": "x"}]}]
+        refused("InvalidParameterValue", simulated, plane, TagSpecifications=tags)
+        assert ids(plane) == before
+
+    def test_a_filter_that_is_not_there(self, plane: Plane) -> None:
+        running(plane)  # moto looks at filters where there is something to filter
+        client, by = plane.client(), [{"Name": "no-such-filter", "Values": ["x"]}]
+        for call in (client.describe_instances, client.describe_vpcs):
+            said = refused("InvalidParameterValue", call, Filters=by)
+            assert said.startswith("The filter 'no-such-filter' is invalid"), said
+
+
 class TestClientToken:
     def test_the_same_request_gets_the_same_reservation(self, plane: Plane) -> None:
         token = uuid.uuid4().hex
@@ -492,6 +507,12 @@ class TestLaunchTemplates:
         before = ids(plane)
         template = self.template(plane, IamInstanceProfile={"Name": "nobody-made-it"})
         refused("InvalidParameterValue", simulated, plane, LaunchTemplate=template)
+        assert ids(plane) == before
+
+    def test_a_profile_that_is_not_there_in_the_request(self, plane: Plane) -> None:
+        before = ids(plane)
+        said = refused("InvalidParameterValue", simulated, plane, IamInstanceProfile={"Name": "nobody-made-it"})
+        assert "nobody-made-it" in said
         assert ids(plane) == before
 
     def test_a_group_uses_the_version_that_it_names(self, plane: Plane) -> None:

@@ -156,7 +156,7 @@ class FakeEc2:
             found.extend(here)
         return found
 
-    def find_one(self, target: str) -> Instance:
+    def find_one(self, target: str, *, terminated: bool = False) -> Instance:
         found = self.find([target])
         if len(found) > 1:
             raise TargetError(f"{target!r} is ambiguous: {', '.join(found.ids)}.")

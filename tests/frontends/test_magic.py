@@ -9,6 +9,7 @@ import pytest
 from IPython.core.error import UsageError
 
 from oblako_magic.errors import TargetError, WaitError
+from oblako_magic.frontends.results import Change
 from oblako_magic.handles import Instance, InstanceList
 from oblako_magic.model import PortMapping
 from tests.frontends.fake_ec2 import FakeEc2
@@ -188,6 +189,7 @@ def test_doctor(cell: Any, cloud: FakeEc2) -> None:
         ("%ec2 run --name", "expected one argument"),
         ("%ec2 run --name 'a", "isn't closed"),
         ("%ec2 run -o 3x", "not the name of a variable"),
+        ("%ec2 run -o class", "not the name of a variable"),
         ("%ec2 stop", "%ec2 ls"),
         ("%ec2 exec web", "what shall run?"),
         ("%ec2 env maybe", "invalid choice"),
@@ -250,3 +252,8 @@ def test_preferences(cell: Any, cloud: FakeEc2, shell: Any) -> None:
     cell("%config Ec2Magics.default_type = 'm5.large'")
     cell("%ec2 run")
     assert last_call(cloud, "run")["instance_type"] == "m5.large"
+
+
+def test_a_simulated_one_that_is_stopped_already_is_said_to_be() -> None:
+    assert str(Change("i-1", "web", "stopped", "stopped (simulated)")) == "i-1 web: stopped (simulated) already"
+    assert str(Change("i-1", "web", "running", "stopped (simulated)")) == "i-1 web: running -> stopped (simulated)"

@@ -44,7 +44,7 @@ def ls(session: Session, args: Namespace) -> Any:
 )
 def show(session: Session, args: Namespace) -> Any:
     """Show one."""
-    return session.ec2.find_one(args.target or "@last")
+    return session.ec2.find_one(args.target or "@last", terminated=True)
 
 
 @command(
@@ -81,6 +81,8 @@ def events(session: Session, args: Namespace) -> Any:
     if args.tail is not None:
         shown = shown[len(shown) - min(args.tail, len(shown)) :]
     if not args.follow:
+        if args.target and so_far and not shown and args.tail != 0:
+            return Events(none=f"no event is about {' or '.join(args.target)}; {MAGIC} events shows all")
         return Events(shown)
     with session.writer(hint=f"; {MAGIC} events shows them") as writer:
         try:
