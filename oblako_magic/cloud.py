@@ -165,6 +165,11 @@ class Ec2(Watching, Ports):
         resources = self._aws("describe_stack_resources", service="cloudformation", StackName=stack_name)[
             "StackResources"
         ]
+        if nameless := sum("LogicalResourceId" not in item for item in resources):  # so moto lists what it can't make
+            raise WaitError(
+                f"the stack {stack_name} is {status}, but {nameless} of its resources could not be made: their types "
+                "are misspelt or not known to moto; correct them in the template and deploy it again."
+            )
         return {
             "StackId": stack["StackId"],
             "StackStatus": status,

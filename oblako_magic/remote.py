@@ -291,6 +291,8 @@ def _extract(archive: tarfile.TarFile, folder: Path) -> None:
     if hasattr(tarfile, "data_filter"):
         try:
             archive.extractall(folder, filter="data")
+        except tarfile.SpecialFileError as error:
+            raise OblakoError(f"the copy was refused, devices and pipes are not copied ({error}).") from error
         except tarfile.TarError as error:
             raise OblakoError(f"the copy was refused, it would write outside of its folder ({error}).") from error
         return

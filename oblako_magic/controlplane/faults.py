@@ -88,6 +88,9 @@ def blame(environ: Mapping[str, Any], error: Exception) -> Refused | None:
     if not isinstance(error, _OF_DATA):
         return None
     code = "ValidationException" if _speaks_json(environ) else "InvalidParameterValue"
+    if isinstance(error, json.JSONDecodeError) and service_of(environ) == "cloudformation":
+        # A stack policy apart, it is the template: moto takes what is no YAML for JSON.
+        return Refused("Template format error: YAML or JSON not well-formed.", "ValidationError")
     if isinstance(error, json.JSONDecodeError):
         code = "SerializationException" if _speaks_json(environ) else "MalformedPolicyDocument"
     return Refused(f"a parameter is missing or can't be used ({type(error).__name__}: {str(error)[:200]}).", code)

@@ -417,6 +417,19 @@ class TestStacks:
         cloud.get_client("cloudformation").delete_stack(StackName="deployed")
         gone(shared_control_plane, instance_id)
 
+    def test_a_type_that_nobody_knows_is_told(self, cloud: Ec2) -> None:
+        template = json.dumps({"Resources": {"A": {"Type": "AWS::EC2::Nonsense"}}})
+        with pytest.raises(WaitError, match="1 of its resources could not be made"):
+            cloud.deploy("nonsense", template)
+        cloud.get_client("cloudformation").delete_stack(StackName="nonsense")
+
+    def test_a_template_that_can_not_be_read(self, cloud: Ec2) -> None:
+        with pytest.raises(AwsError, match="Template format error") as caught:
+            cloud.deploy("unreadable", "Resources: [unclosed")
+        assert caught.value.code == "ValidationError"
+        with pytest.raises(AwsError, match="does not exist"):
+            cloud._aws("describe_stacks", service="cloudformation", StackName="unreadable")
+
     def test_deploy_of_what_can_not_work(self, cloud: Ec2) -> None:
         with pytest.raises(WaitError) as caught:
             cloud.deploy("broken", self.TEMPLATE, parameters={"Image": NO_IMAGE})

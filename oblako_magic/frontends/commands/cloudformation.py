@@ -29,7 +29,7 @@ from .common import read_file
             f"%{MAGIC} stack demo --parameter Type=t3.small",
             "Creates the stack, or updates it; its instances are containers too.",
             "Parameters:\n  Type: {Type: String}\nResources:\n  Web:\n    Type: AWS::EC2::Instance\n"
-            "    Properties: {ImageId: debian-12-amd64, InstanceType: !Ref Type}\n",
+            "    Properties: {ImageId: 'debian:12', InstanceType: !Ref Type}\n",
         ),
         Example(f"{MAGIC} stack demo --template demo.yaml", "The same from a file."),
     ],
