@@ -142,10 +142,11 @@ class FakeEc2:
     def find(self, targets: Sequence[str], *, filters: Sequence[str] = (), terminated: bool = False) -> InstanceList:
         self._called("find", (tuple(targets), tuple(filters)))
         found = InstanceList()
+        pool = [machine for machine in self.machines if terminated or machine.state != "terminated"]
         for target in targets or ["*"]:
             here = [
                 machine
-                for machine in self.machines
+                for machine in pool
                 if machine.id.startswith(target) or machine.name == target or fnmatch.fnmatchcase(machine.name, target)
             ]
             if target == "@last":

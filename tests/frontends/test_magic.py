@@ -257,3 +257,10 @@ def test_preferences(cell: Any, cloud: FakeEc2, shell: Any) -> None:
 def test_a_simulated_one_that_is_stopped_already_is_said_to_be() -> None:
     assert str(Change("i-1", "web", "stopped", "stopped (simulated)")) == "i-1 web: stopped (simulated) already"
     assert str(Change("i-1", "web", "running", "stopped (simulated)")) == "i-1 web: running -> stopped (simulated)"
+
+
+def test_a_wait_for_the_end_takes_what_has_ended_already(cell: Any) -> None:
+    cell("%ec2 run --name brief")
+    cell("%ec2 terminate brief")
+    assert cell("%ec2 wait brief --state terminated").value.state == "terminated"
+    assert isinstance(cell("%ec2 wait brief").error, TargetError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any, Literal
 
+from ...errors import TargetError
 from ..parser import MAGIC
 from ..registry import Example, Option, command
 from ..render import state_text
@@ -111,8 +112,13 @@ def terminate(session: Session, args: Namespace) -> Any:
 )
 def wait(session: Session, args: Namespace) -> Any:
     """Wait."""
-    machines = targets(session, args)
     state = args.state or "running"
+    try:
+        machines = targets(session, args)
+    except TargetError:
+        if state != "terminated":
+            raise
+        machines = session.ec2.find(args.target, filters=args.filter, terminated=True)  # gone before the wait began
     with waiting(session, f"waiting for {state}", machines) as on_change:
         done = session.ec2.wait(machines, state, on_change=on_change, **limit(session, args))
     return done[0] if len(done) == 1 else done
