@@ -306,6 +306,8 @@ def main() -> int:
     wanted = args.steps or steps
     if not set(wanted) <= set(steps):
         parser.error(f"the steps are {', '.join(steps)}")
+    # Where a shell runs this in the background, Ctrl-C is ignored, and would be by all the tests that press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     label = uuid.uuid4().hex[:12]
     with tempfile.TemporaryDirectory(prefix="oblako-check-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

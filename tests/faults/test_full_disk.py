@@ -63,6 +63,8 @@ def described(plane: Plane) -> dict[str, tuple[str, dict[str, str]]]:
 def test_nothing_is_half_made_and_all_works_when_there_is_space_again(cramped: Plane) -> None:
     client, one, two = cramped.client(), cramped.run(), cramped.run()
     eventually(lambda: cramped.seen(two)["container_id"])
+    # What was observed is saved a moment later, or with the next write: on disk, too, both run now.
+    client.create_tags(Resources=[one, two], Tags=[{"Key": "saved", "Value": "yes"}])
     before, containers, volumes = described(cramped), len(cramped.containers()), set(cramped.volumes())
     started = {key: (cramped.container(key) or {})["State"]["StartedAt"] for key in (one, two)}
     filler = fill(cramped.settings.state_dir)
