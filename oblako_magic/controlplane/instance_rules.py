@@ -20,6 +20,7 @@ from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.responses.instances import InstanceResponse
 
 from . import capacity
+from .instance_calls import check_user_data
 from .launch_rules import BEHAVIORS
 from .templates import truth
 
@@ -87,6 +88,11 @@ def _modify_request(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         attribute = str(self._get_param("Attribute") or "")
         if camelcase_to_underscores(attribute) in _INTERNAL:
             raise _no_attribute(attribute)
+        several = [name for name in _KNOWN if self._get_param(f"{name}.Value") is not None]
+        several += [name for name in ("Groups", "BlockDeviceMappings") if self._get_param(name, [])]
+        if len(several) > 1:
+            named = ", ".join(sorted(name[0].lower() + name[1:] for name in several))
+            raise InvalidParameterCombination(f"Fields for multiple attribute types specified: {named}")
         for name in _OTHERS:
             value = self._get_param(f"{name}.Value")
             if value is not None:
@@ -94,6 +100,7 @@ def _modify_request(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 return EmptyResult()
         data = self._get_param("UserData.Value")
         if data:
+            check_user_data(_user_data(data))
             self.params["UserData"] = {"Value": _user_data(data)}
         for mapping in self._get_param("BlockDeviceMappings", []):
             if mapping.get("DeviceName") not in instance.block_device_mapping:

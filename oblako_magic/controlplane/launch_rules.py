@@ -24,6 +24,7 @@ from moto.ec2.utils import random_reservation_id
 
 from .. import catalog
 from . import capacity, memberships, templates
+from .instance_calls import check_metadata_options, check_user_data
 from .records import erase
 from .semantics import ami_for
 
@@ -139,6 +140,7 @@ def check(backend: Any, image_id: str | None, named_groups: Any, kwargs: dict[st
         raise EC2ClientError(
             "InvalidParameterValue", f"Value ({behavior}) for parameter instanceInitiatedShutdownBehavior is invalid."
         )
+    check_metadata_options(kwargs.get("metadata_options") or {})
     _check_groups(backend, named_groups, kwargs)
     if not strict:
         return
@@ -287,6 +289,7 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
         profile = templates.profile_of(template, kwargs, self, strict=strict)
         image_id = ami_for(self, image_id or template.get("ImageId")) or image_id
         named = security_group_names or template.get("SecurityGroups")
+        check_user_data(user_data)
         check(self, image_id, named, kwargs, strict=strict)
         least = count if asked is None else asked.least
         kind, shortages = kwargs.get("instance_type") or "m1.small", _shortages.get()

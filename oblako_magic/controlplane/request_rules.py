@@ -15,6 +15,7 @@ from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import DryRunClientError, EC2ClientError
 from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.tags import TagResponse
 
 _NAMESPACE = re.compile(r'xmlns="http://ec2\.amazonaws\.com/doc/[\d-]+/?"')
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d")
@@ -23,6 +24,8 @@ _HEAD = 400
 _LOOKS_FIRST = {"run_instances"}
 """Actions whose handler checks the request before it answers a dry run, and does nothing before."""
 _MOST_RESULTS = 1000
+_TAG_KEY, _TAG_VALUE = 128, 256
+"""Characters at most."""
 
 
 def _dry(request: Any, action: str) -> None:
@@ -92,12 +95,55 @@ def _describe_instances(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return describe_instances
 
 
-def install() -> None:
+def _check_tags(tags: dict[str, Any]) -> None:
+    """Keys and values as EC2 takes them (EC2 user guide, "Tag restrictions")."""
+    for key, value in tags.items():
+        if str(key).lower().startswith("aws:"):
+            raise EC2ClientError("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
+        for what, text, most in (("key", key, _TAG_KEY), ("value", value or "", _TAG_VALUE)):
+            if len(str(text)) > most:
+                raise EC2ClientError(
+                    "InvalidParameterValue", f"Tag {what} exceeds the maximum length of {most} characters"
+                )
+
+
+def _create_tags(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(original)
+    def create_tags(self: Any) -> Any:
+        _check_tags({tag.get("Key", ""): tag.get("Value") for tag in self._get_param("Tags", [])})
+        instances = [one for one in self._get_param("Resources", []) if str(one).startswith("i-")]
+        if instances:
+            self.ec2_backend.get_multi_instances_by_id(instances)  # moto tags what is not there
+        return original(self)
+
+    return create_tags
+
+
+def _tag_specification(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The tags that a request gives to what it makes."""
+
+    @functools.wraps(original)
+    def parse(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = original(self, *args, **kwargs)
+        for tags in found.values():
+            if isinstance(tags, dict):
+                _check_tags(tags)
+        return found
+
+    return parse
+
+
+def install(strict: bool) -> None:
     """Lay the rules over moto. Once a process."""
     rules: list[tuple[type, str, Any]] = [
         (EC2BaseResponse, "call_action", _call_action(EC2BaseResponse.call_action)),
         (InstanceResponse, "describe_instances", _describe_instances(InstanceResponse.describe_instances)),
     ]
+    if strict:
+        rules += [
+            (TagResponse, "create_tags", _create_tags(TagResponse.create_tags)),
+            (EC2BaseResponse, "_parse_tag_specification", _tag_specification(EC2BaseResponse._parse_tag_specification)),
+        ]
     for owner, name, rule in rules:
         setattr(owner, name, rule)
     # So RunInstances words it (API reference, examples); moto has an empty reason, and AWS none where there is none.

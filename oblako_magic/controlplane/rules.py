@@ -9,6 +9,7 @@ from . import (
     addresses,
     descriptions,
     groups,
+    instance_calls,
     instance_filters,
     instance_rules,
     launch_rules,
@@ -45,7 +46,8 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
     addresses.install()
     memberships.install()
     instance_rules.install(settings.strict, limit)
-    request_rules.install()
+    instance_calls.install(settings.strict)
+    request_rules.install(settings.strict)
     descriptions.install()
     instance_filters.install()
     shortage.install()
