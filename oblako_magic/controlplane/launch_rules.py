@@ -320,11 +320,28 @@ def _launch(original: Callable[..., Any], strict: bool, limit: capacity.Limit) -
     return run_instances
 
 
+def _template(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A launch template that is not there (EC2 API error codes); moto breaks on its id."""
+
+    @functools.wraps(original)
+    def find(self: Any, given: dict[str, Any]) -> Any:
+        template_id = given.get("LaunchTemplateId")
+        if template_id and not self.describe_launch_templates(template_ids=[template_id]):
+            raise EC2ClientError(
+                "InvalidLaunchTemplateId.NotFound",
+                f"The specified launch template, with template ID {template_id}, does not exist.",
+            )
+        return original(self, given)
+
+    return find
+
+
 def install(strict: bool, limit: capacity.Limit) -> None:
     """Lay the rules over moto, after ``semantics.install``. Once a process."""
     rules: list[tuple[type, str, Any]] = [
         (InstanceResponse, "run_instances", _run_request(InstanceResponse.run_instances, strict)),
         (InstanceBackend, "run_instances", _launch(InstanceBackend.run_instances, strict, limit)),
+        (InstanceBackend, "_get_template_from_args", _template(InstanceBackend._get_template_from_args)),
     ]
     for owner, name, rule in rules:
         setattr(owner, name, rule)

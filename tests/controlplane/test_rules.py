@@ -89,6 +89,10 @@ class TestNames:
             ("InvalidParameterValue", {"InstanceType": "t9.enormous"}),
             ("InvalidAMIID.NotFound", {"ImageId": "ami-0123456789abcdef0"}),
             ("InvalidAMIID.Malformed", {"ImageId": "ami-nonsense"}),
+            (
+                "InvalidLaunchTemplateId.NotFound",
+                {"LaunchTemplate": {"LaunchTemplateId": "lt-0123456789abcdef0"}},
+            ),
             ("InvalidKeyPair.NotFound", {"KeyName": "nobody-made-it"}),
             ("InvalidGroup.NotFound", {"SecurityGroupIds": ["sg-0123456789abcdef0"]}),
             ("InvalidGroup.NotFound", {"SecurityGroups": ["nobody-made-it"]}),
