@@ -21,6 +21,7 @@ from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 from moto.ec2.responses.elastic_ip_addresses import ElasticIPAddresses
 from moto.ec2.responses.elastic_network_interfaces import ElasticNetworkInterfaces
 from moto.ec2.responses.instances import InstanceResponse
+from moto.ec2.responses.launch_templates import LaunchTemplates
 from moto.ec2.responses.monitoring import Monitoring
 
 _ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
@@ -193,6 +194,34 @@ def _describe_attribute(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return describe_instance_attribute
 
 
+def _template_data(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """GetLaunchTemplateData with what the instance has, so that a template of it launches; moto fills in constants."""
+
+    @functools.wraps(original)
+    def get_launch_template_data(self: Any) -> Any:
+        instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        result = original(self)
+        data = result.result["LaunchTemplateData"]
+        for mapping, (name, _) in zip(data["BlockDeviceMappings"], instance.get_block_device_mapping, strict=True):
+            mapping["DeviceName"] = name
+        for given, nic in zip(data["NetworkInterfaces"], instance.nics.values(), strict=True):
+            given["Groups"] = [group.id for group in nic.group_set]
+            given["AssociatePublicIpAddress"] = bool(nic.public_ip)
+            given["NetworkCardIndex"] = 0
+        options = instance.metadata_options
+        data["MetadataOptions"] = {
+            **{name: getattr(options, attribute) for name, (attribute, _) in _METADATA.items()},
+            "HttpPutResponseHopLimit": options.http_put_response_hop_limit,
+        }
+        data["HibernationOptions"] = instance.hibernation_options
+        data["CreditSpecification"] = {"CpuCredits": _credits(instance)}
+        if not instance.instance_type.startswith("t"):
+            del data["CreditSpecification"]
+        return result
+
+    return get_launch_template_data
+
+
 def _reset_attribute(self: Any) -> Any:
     """ResetInstanceAttribute: kernel and ramdisk of a stopped instance, and sourceDestCheck (API reference)."""
     backend, attribute = self.ec2_backend, self._get_param("Attribute")
@@ -286,6 +315,7 @@ def install(strict: bool) -> None:
             "describe_instance_attribute",
             _describe_attribute(InstanceResponse.describe_instance_attribute),
         ),
+        (LaunchTemplates, "get_launch_template_data", _template_data(LaunchTemplates.get_launch_template_data)),
         (InstanceResponse, "reset_instance_attribute", _reset_attribute),
         (InstanceResponse, "stop_instances", _hibernate(InstanceResponse.stop_instances)),
         (InstanceResponse, "describe_instance_credit_specifications", _describe_credits),

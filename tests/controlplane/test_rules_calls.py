@@ -75,6 +75,14 @@ def test_one_attribute_at_a_time(plane: Plane, one: str) -> None:
     assert plane.describe(one)["SourceDestCheck"] is True
 
 
+def test_a_launch_template_of_an_instance(plane: Plane, one: str) -> None:
+    seen = plane.describe(one)
+    data = plane.client().get_launch_template_data(InstanceId=one)["LaunchTemplateData"]
+    assert [mapping["DeviceName"] for mapping in data["BlockDeviceMappings"]] == [seen["RootDeviceName"]]
+    assert data["NetworkInterfaces"][0]["Groups"] == [group["GroupId"] for group in seen["SecurityGroups"]]
+    assert data["MetadataOptions"]["HttpTokens"] == seen["MetadataOptions"]["HttpTokens"]
+
+
 def test_an_attribute_is_reset(plane: Plane, one: str) -> None:
     client = plane.client()
     client.modify_instance_attribute(InstanceId=one, SourceDestCheck={"Value": False})
