@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -234,6 +235,46 @@ def _delete_stack(original: Callable[[Any, str], None]) -> Callable[[Any, str], 
     return delete_stack
 
 
+_STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
+
+
+def _checked(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Refuse a name, a template without resources and parameters without a place in it, as CloudFormation does."""
+
+    @functools.wraps(original)
+    def request(self: Any) -> Any:
+        from moto.cloudformation.exceptions import ValidationError
+
+        name, body = str(self._get_param("StackName") or ""), self._get_param("TemplateBody")
+        if not name.startswith("arn:") and not _STACK_NAME.fullmatch(name):
+            raise ValidationError(
+                message=f"1 validation error detected: Value '{name}' at 'stackName' failed to satisfy constraint: "
+                "Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*, of at most 128 characters"
+            )
+        template = _parsed(body) if body else None
+        if template is not None:
+            if not template.get("Resources"):
+                raise ValidationError(message="Template format error: At least one Resources member must be defined.")
+            given = [parameter["ParameterKey"] for parameter in self._get_param("Parameters", [])]
+            unknown = [key for key in given if key not in (template.get("Parameters") or {})]
+            if unknown:
+                raise ValidationError(message=f"Parameters: [{', '.join(unknown)}] do not exist in the template")
+        return original(self)
+
+    return request
+
+
+def _parsed(body: str) -> dict[str, Any] | None:
+    """The template; None where it can't be read, which moto says."""
+    from moto.cloudformation.models import Stack
+
+    try:
+        template = Stack.parse_template(body)
+    except Exception:
+        return None
+    return template if isinstance(template, dict) else None
+
+
 def install_late(service: str) -> None:
     """Lay the rules over a service when moto loads it: CloudFormation takes half of moto along."""
     if service != "cloudformation":
@@ -242,7 +283,9 @@ def install_late(service: str) -> None:
     from moto.cloudformation.responses import CloudFormationResponse
 
     rules: list[tuple[type, str, Any]] = [
-        (CloudFormationResponse, "create_stack", rollback.create_stack(CloudFormationResponse.create_stack)),
+        (CloudFormationResponse, "create_stack", _checked(rollback.create_stack(CloudFormationResponse.create_stack))),
+        (CloudFormationResponse, "update_stack", _checked(CloudFormationResponse.update_stack)),
+        (CloudFormationResponse, "create_change_set", _checked(CloudFormationResponse.create_change_set)),
         (CloudFormationBackend, "delete_stack", _delete_stack(CloudFormationBackend.delete_stack)),
     ]
     for owner, name, rule in rules:

@@ -183,6 +183,28 @@ def test_a_template_that_makes_no_sense_is_refused(stacks: Stacks) -> None:
     assert of_stack(stacks, name) == {}
 
 
+@pytest.mark.parametrize("call", ["create_stack", "create_change_set"])
+@pytest.mark.parametrize(
+    ("name", "resources", "parameters", "message"),
+    [
+        ("bad_name!", 1, [], "at 'stackName' failed to satisfy constraint"),
+        ("empty", 0, [], "At least one Resources member must be defined"),
+        ("parameters", 1, ["Typo", "Other"], r"Parameters: \[Typo, Other\] do not exist in the template"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(
+    stacks: Stacks, call: str, name: str, resources: int, parameters: list[str], message: str
+) -> None:
+    group = {"Type": "AWS::EC2::SecurityGroup", "Properties": {"GroupDescription": "x"}}
+    body = json.dumps({"Resources": {"Group": group} if resources else {}})
+    given = [{"ParameterKey": key, "ParameterValue": "x"} for key in parameters]
+    more = {"ChangeSetName": "first"} if call == "create_change_set" else {}
+    with pytest.raises(ClientError, match=message) as caught:
+        getattr(stacks.client, call)(StackName=name, TemplateBody=body, Parameters=given, **more)
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
+    assert name not in [one["StackName"] for one in stacks.client.list_stacks()["StackSummaries"]]
+
+
 def test_update_in_place_keeps_the_container(stacks: Stacks) -> None:
     plane, ec2 = stacks.plane, stacks.plane.client()
     name = stacks.create({"InstanceType": "t3.nano", "Tags": [{"Key": "Role", "Value": "old"}]})
