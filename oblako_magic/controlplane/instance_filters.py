@@ -19,6 +19,8 @@ from moto.core.utils import get_service_model
 from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination
 from moto.ec2.responses.instances import InstanceResponse
 
+from .records import tags_of
+
 _INTERFACE, _ADDRESS = "NetworkInterfaces", "NetworkInterfaces.PrivateIpAddresses"
 _ASSOCIATION = {
     "carrier-ip": "CarrierIp",
@@ -277,12 +279,13 @@ def values(instance: Any, name: str) -> list[Any]:
 
 
 def _tags(instance: Any, name: str, wanted: Sequence[Any]) -> bool:
-    tags = instance.get_tags()
+    tags = tags_of(instance)
     if name == "tag-key":
-        return matches([tag["key"] for tag in tags], wanted)
+        return matches(list(tags), wanted)
     if name == "tag-value":
-        return matches([tag["value"] for tag in tags], wanted)
-    return matches([tag["value"] for tag in tags if f"tag:{tag['key']}" == name], wanted)
+        return matches(list(tags.values()), wanted)
+    key = name.removeprefix("tag:")
+    return key in tags and matches([tags[key]], wanted)
 
 
 def passes(instance: Any, filters: Mapping[str, Sequence[Any]]) -> bool:
