@@ -105,7 +105,13 @@ class Checks:
             start_new_session=True,
         )
         self._running.append(process)
-        timer = threading.Timer(LIMIT, lambda: os.killpg(process.pid, signal.SIGTERM))
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            os.killpg(process.pid, signal.SIGTERM)
+
+        timer = threading.Timer(LIMIT, expire)
         timer.start()
         output: list[str] = []
         assert process.stdout is not None
@@ -120,7 +126,8 @@ class Checks:
             code = process.wait()
             timer.cancel()
             self._running.remove(process)
-        if code == -signal.SIGTERM:
+        if expired.is_set():
+            code = code or 1  # it may have ended well, but not the whole of it
             self.say(f"ended after {LIMIT:.0f} s: {' '.join(argv)}")
         return code, "".join(output)
 

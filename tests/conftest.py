@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -71,6 +72,11 @@ def missing(what: str) -> NoReturn:
     if IN_CI:
         pytest.fail(what, pytrace=False)
     pytest.skip(what)
+
+
+def pytest_configure() -> None:
+    """End as at Ctrl-C where the checks take too long: what was made is swept."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,17 @@ def test_the_last_lines_name_what_failed(capfd: pytest.CaptureFixture[str]) -> N
     assert [line.strip() for line in capfd.readouterr().out.splitlines()[3:5]] == lines[:2]
 
 
+def test_what_takes_too_long_is_ended_and_said(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "LIMIT", 1.0)
+    checks = check.Checks(os.environ)
+    # Like pytest, which cleans up when it is ended and then has an exit code of its own.
+    script = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\ntime.sleep(60)"
+    assert checks.command([sys.executable, "-c", script])[0] != 0
+    assert "ended after 1 s" in capfd.readouterr().out
+
+
 def test_missing_tools_are_told_with_the_packages_that_bring_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
