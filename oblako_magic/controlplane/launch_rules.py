@@ -153,16 +153,6 @@ def check(backend: Any, image_id: str | None, named_groups: Any, kwargs: dict[st
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{key}' does not exist")
 
 
-def _check_tags(request: Any) -> None:
-    """A client may not give tags of AWS's own; stacks and groups do, and don't come by this way."""
-    for specification in request._get_param("TagSpecifications", []):
-        for tag in specification.get("Tags") or []:
-            if str(tag.get("Key", "")).lower().startswith("aws:"):
-                raise EC2ClientError(
-                    "InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use"
-                )
-
-
 def _check_profile(request: Any, backend: Any) -> None:
     """Moto answers with IAM's error, which RunInstances does not have."""
     given = {"Name": request._get_param("IamInstanceProfile.Name"), "Arn": request._get_param("IamInstanceProfile.Arn")}
@@ -217,7 +207,6 @@ def _run_request(original: Callable[[Any], Any], strict: bool) -> Callable[[Any]
         backend, token = self.ec2_backend, self._get_param("ClientToken")
         if token and (len(token) > 64 or not token.isascii()):
             raise EC2ClientError("InvalidClientToken", "The client token must be at most 64 ASCII characters.")
-        _check_tags(self)
         if strict:
             _check_profile(self, backend)
         if self._get_param("DryRun", False):
