@@ -6,7 +6,7 @@ Knows neither IPython's shell nor the terminal: both the magic and the command l
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 
 from .expand import Expander
 from .line import Word, take_semicolon, words
-from .parser import MAGIC, HelpRequested, find_command, overview_text, parse, split_tail, variable
+from .parser import MAGIC, HelpRequested, find_command, help_text, overview_text, parse, split_tail, variable
 from .registry import Command
 from .results import Text, to_json
 from .session import Session
@@ -46,7 +46,7 @@ def run_line(session: Session, line: str, overview: Callable[[Session], Any]) ->
             raise UsageError(f"%{MAGIC} needs a subcommand, such as %{MAGIC} run or %{MAGIC} exec TARGET.")
         return None if silent else overview(session)
     if first.text in {"--help", "-h", "help"}:
-        return Text(overview_text())
+        return Text(_help([word.text for word in stream]))
     try:
         command = find_command(first.text, more=(word.text for word in stream))
         if command.tail:
@@ -60,6 +60,16 @@ def run_line(session: Session, line: str, overview: Callable[[Session], Any]) ->
         raise UsageError(f"{command.name} takes no cell; write {MAGIC} {command.name} on a line of its own.")
     value = perform(command, session, args)
     return None if silent else value
+
+
+def _help(subcommand: Sequence[str]) -> str:
+    """The text for ``help``, alone or with the name of a subcommand."""
+    if not subcommand:
+        return overview_text()
+    try:
+        return help_text(find_command(subcommand[0], more=iter([*subcommand[1:], "--help"])))
+    except HelpRequested as text:
+        return str(text)
 
 
 def perform(command: Command, session: Session, args: Any) -> Any:

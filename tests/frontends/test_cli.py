@@ -139,6 +139,8 @@ def test_as_a_module() -> None:
 
 
 def test_examples_are_for_a_terminal(oblako: Any) -> None:
+    assert oblako("help", "run") == oblako("run", "--help")
+    assert oblako("help", "notebook", "run") == oblako("notebook", "run", "--help")
     _, out, _ = oblako("run", "--help")
     assert "\n  oblako run --name web --publish 8080:80\n" in out
     assert "%" not in out.partition("Examples:")[2]

@@ -244,6 +244,9 @@ def test_help(cell: Any, shell: Any) -> None:
         assert done.error is None, line
         assert "Examples:" in done.stdout, line
     assert "Subcommands:" in cell("%ec2 --help").stdout
+    for name in ("run", "notebook", "notebook run"):
+        assert cell(f"%ec2 help {name}").stdout == cell(f"%ec2 {name} --help").stdout
+    assert "did you mean run?" in str(cell("%ec2 help rnu").error)
     assert "terminate" in shell.magics_manager.magics["line"]["ec2"].__doc__
     assert cell("%%ec2 run --help\nbody").error is None
 
