@@ -41,7 +41,7 @@ def install(settings: Settings, engine_size: Callable[[], Size | None]) -> None:
         return settings.capacity
 
     semantics.install()
-    stacks.install()
+    stacks.install(settings.strict)
     launch_rules.install(settings.strict, limit)
     addresses.install()
     memberships.install()

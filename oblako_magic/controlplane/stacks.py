@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from moto.ec2.exceptions import OperationNotPermitted4
@@ -238,6 +239,16 @@ def _delete_stack(original: Callable[[Any, str], None]) -> Callable[[Any, str], 
 _STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
 
 
+@dataclass
+class _Checks:
+    """Whether a stack's name is checked; moto's habit is to take any."""
+
+    names: bool = True
+
+
+_checks = _Checks()
+
+
 def _checked(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Refuse a name, a template without resources and parameters without a place in it, as CloudFormation does."""
 
@@ -246,7 +257,7 @@ def _checked(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         from moto.cloudformation.exceptions import ValidationError
 
         name, body = str(self._get_param("StackName") or ""), self._get_param("TemplateBody")
-        if not name.startswith("arn:") and not _STACK_NAME.fullmatch(name):
+        if _checks.names and not name.startswith("arn:") and not _STACK_NAME.fullmatch(name):
             raise ValidationError(
                 message=f"1 validation error detected: Value '{name}' at 'stackName' failed to satisfy constraint: "
                 "Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*, of at most 128 characters"
@@ -293,8 +304,9 @@ def install_late(service: str) -> None:
     stack_updates.install()
 
 
-def install() -> None:
+def install(strict: bool) -> None:
     """Lay the rules over moto's Instance."""
+    _checks.names = strict
     stack_updates.KINDS[Instance] = stack_updates.Kind(lambda instance: bool(instance.state == "pending"), _drop)
     rules: dict[str, Any] = {
         "delete": _delete_instance,
