@@ -32,7 +32,7 @@ def _gone(remove: Callable[[], Any]) -> bool:
 
 
 def sweep(api: Any, label: str) -> list[str]:
-    """Remove all containers, volumes and networks with a label.
+    """Remove all containers, volumes, networks and images with a label.
 
     Parameters
     ----------
@@ -64,12 +64,16 @@ def sweep(api: Any, label: str) -> list[str]:
     def network(raw: dict[str, Any]) -> None:
         found.append((f"network {raw['Name']}", lambda: api.remove_network(raw["Id"])))
 
+    def image(raw: dict[str, Any]) -> None:
+        found.append((f"image {raw['Id']}", lambda: api.remove_image(raw["Id"], force=True)))
+
     done: list[str] = []
-    # One kind after the other: a volume or a network can't go before the containers that use it.
+    # One kind after the other: nothing else can go before the containers that use it.
     for listed, add in (
         (lambda: api.containers(all=True, filters=filters), container),
         (lambda: api.volumes(filters=filters)["Volumes"] or [], volume),
         (lambda: api.networks(filters=filters), network),
+        (lambda: api.images(filters=filters), image),
     ):
         found.clear()
         for raw in listed():
