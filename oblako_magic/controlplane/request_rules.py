@@ -17,6 +17,8 @@ from moto.ec2.responses._base_response import EC2BaseResponse
 from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.responses.tags import TagResponse
 
+from .. import names
+
 _NAMESPACE = re.compile(r'xmlns="http://ec2\.amazonaws\.com/doc/[\d-]+/?"')
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d")
 _HEAD = 400
@@ -101,7 +103,8 @@ def _check_tags(tags: dict[str, Any]) -> None:
         if str(key).lower().startswith("aws:"):
             raise EC2ClientError("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
         for what, text, most in (("key", key, _TAG_KEY), ("value", value or "", _TAG_VALUE)):
-            if len(str(text)) > most:
+            # Parameters that EC2 does not have travel as tags (ADR 4): a command may be long.
+            if len(str(text)) > most and not str(key).startswith(names.TAG_PREFIX):
                 raise EC2ClientError(
                     "InvalidParameterValue", f"Tag {what} exceeds the maximum length of {most} characters"
                 )
