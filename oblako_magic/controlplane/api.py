@@ -236,11 +236,12 @@ class Api:
             )
         if orphan["foreign"]:
             raise OblakoError(f"{orphan['name']} belongs to another control plane; adopt it there, or remove it there.")
-        container = containers.find(self._engine(), orphan["instance_id"])
+        engine = self._engine()
+        container = containers.find(engine, orphan["instance_id"])
         if container is None:
             raise NotFound(f"the container {orphan['name']} is gone.")
         with self._lock:
-            instance = rebuild.rebuild(container)
+            instance = rebuild.rebuild(container, engine.run)
             self._intent.scan()
             self._intent.journal.look(instance, arguments["who"])
             version = self._store.touch()

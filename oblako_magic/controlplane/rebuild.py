@@ -21,13 +21,15 @@ from .semantics import backing
 log = logging.getLogger(__name__)
 
 
-def rebuild(container: ContainerState) -> Any:
+def rebuild(container: ContainerState, engine_run: str) -> Any:
     """The record of a container's instance, registered with moto. Call with moto's lock held.
 
     Parameters
     ----------
     container : ContainerState
         As ``engine.containers.find`` gives it, with labels and ports.
+    engine_run : str
+        The run of the engine in which it was seen.
 
     Returns
     -------
@@ -75,6 +77,8 @@ def rebuild(container: ContainerState) -> Any:
     mine.want = "running" if running else "stopped"
     mine.started = mine.generation
     mine.image, mine.container_id, mine.ports = container.image, container.container_id, container.ports
+    # What the loop will see, too: a notebook instance would count as started anew when that changes.
+    mine.engine_run = engine_run if running else ""
     mine.written = "running" if running else "stopped"
     instance._state = moto_instances.InstanceState(mine.written, 16 if running else 80)
     notebook_rebuild.restore(instance, kept.get("notebook"))

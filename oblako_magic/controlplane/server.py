@@ -233,7 +233,7 @@ class Server:
             try:
                 container = containers.find(engine, listed.instance_id)
                 if container is not None:
-                    rebuilt.append(rebuild(container).id)
+                    rebuilt.append(rebuild(container, engine.run).id)
             except Exception:
                 log.exception("rebuilding %s", listed.instance_id)
         if rebuilt:

@@ -163,6 +163,8 @@ def test_the_state_file_is_lost(plane: Plane) -> None:
     assert book.describe()["RootAccess"] == "Disabled"
     assert book.link() != link
     book.stop().until("Stopped").start().until("InService")
+    log = plane.settings.log_file.read_text()
+    assert log.count("notebook instance rebuilt is in service") == 3, "once for each time that it was not"
 
 
 def test_reset(plane: Plane) -> None:
