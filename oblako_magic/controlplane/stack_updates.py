@@ -49,26 +49,27 @@ def _kind(resource: Any) -> Kind | None:
     return next((kind for cls, kind in KINDS.items() if isinstance(resource, cls)), None)
 
 
-def _resources(stack: Any) -> Iterator[Any]:
+def _resources(stack: Any) -> Iterator[tuple[Any, Kind]]:
     """The stack's resources that can be waited for; beside them moto keeps the values of the parameters."""
     for resource in stack.resource_map._parsed_resources.values():
-        if _kind(resource) is not None:
-            yield resource
+        kind = _kind(resource)
+        if kind is not None:
+            yield resource, kind
 
 
 def _waits(stack: Any) -> bool:
     """Whether the stack has an instance that does not run yet, or a notebook instance that is not in service."""
-    return any(kind.waits(resource) for resource in _resources(stack) if (kind := _kind(resource)))
+    return any(kind.waits(resource) for resource, kind in _resources(stack))
 
 
-def replaced_by(resource: Any) -> Any:
-    """What a resource replaces, which is its no longer; None where that is nothing."""
+def _take_replaced(resource: Any) -> Any:
+    """What a resource replaces, which it then no longer does; None where that is nothing."""
     return vars(resource).pop(REPLACES, None)
 
 
 def retire(resource: Any) -> None:
     """Delete what the resource has replaced."""
-    old = replaced_by(resource)
+    old = _take_replaced(resource)
     if old is not None:
         retire(old)
         kind = _kind(old)
@@ -90,7 +91,7 @@ def failed(stack: Any, resource: Any, failure: str) -> bool:
     bool
         Whether other resources have been taken back or changed.
     """
-    if all(one is not resource for one in _resources(stack)):
+    if all(one is not resource for one, _ in _resources(stack)):
         return False  # it is no longer the stack's
     if stack.status == "CREATE_IN_PROGRESS":
         rollback.create_failed(stack, resource, failure)
@@ -127,7 +128,7 @@ def complete(stack: Any) -> bool:
 def clean_up(stack: Any) -> None:
     """Delete what the stack no longer has; what can't be deleted is left behind, as by CloudFormation."""
     vars(stack).pop(_BEFORE, None)
-    for resource in list(_resources(stack)):
+    for resource, _ in list(_resources(stack)):
         retire(resource)
     left = vars(stack.resource_map).pop(_LEFT_OUT, [])
     while left:
@@ -194,7 +195,7 @@ def _restore(stack: Any, template: str, parameters: dict[str, Any]) -> None:
     now, known = dict(mapped._resource_json_map), mapped._parsed_resources
     left_out: list[tuple[str, Any, dict[str, Any]]] = []
     for name, resource in list(known.items()):
-        old = replaced_by(resource) if _kind(resource) is not None else None
+        old = _take_replaced(resource) if _kind(resource) is not None else None
         if old is not None:
             left_out.append((name, resource, now[name]))
             known[name], now[name] = old, before[name]
