@@ -111,12 +111,12 @@ _PAGE = """() => {
 }"""
 
 
-@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+@pytest.mark.parametrize("theme", ["Dark", "Light"])
 def test_its_colours_are_the_page_s(notebook: Notebook, theme: str) -> None:
     shell = Terminal(notebook.page, 0)
     before = notebook.page.evaluate(_PAGE)
     assert shell.root.evaluate("node => node.obShell.options.theme.background") == before
-    notebook.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    notebook.theme(theme)
     eventually(lambda: notebook.page.evaluate(_PAGE) != before, what=f"the page has {theme}")
     mine = "node => node.obShell.options.theme.background"
     eventually(lambda: shell.root.evaluate(mine) == notebook.page.evaluate(_PAGE), what="the terminal follows")
